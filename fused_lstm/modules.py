@@ -1,0 +1,175 @@
+"""``FusedLSTM``, the module that takes the place of ``torch.nn.LSTM``."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import LSTM as _LSTM  # bound now: users may put another class under torch.nn.LSTM
+from torch.nn import Module as _Module
+from torch.nn.utils.rnn import PackedSequence
+
+from .functional import lstm as _lstm
+
+State = tuple[Tensor, Tensor]
+
+
+class FusedLSTM(_LSTM):
+    """``torch.nn.LSTM`` on the fused operators: same arguments, parameters, ``state_dict``, results and errors.
+
+    Equivalent to ``torch.nn.LSTM(input_size, hidden_size, num_layers=1, bias=True, batch_first=False, dropout=0.0,
+    bidirectional=False, proj_size=0, device=None, dtype=None)``, whose parameters it holds under the same names; each
+    may load the other's ``state_dict``. ``forward`` takes ``lengths`` and ``resets`` besides.
+
+    Sizes: T steps, B rows, I input, H hidden, P output (``proj_size`` or H), D directions (1 or 2), L layers.
+
+    ``forward(input, hx=None, *, lengths=None, resets=None)``:
+
+    * ``input``: (T, B, I), or (B, T, I) with ``batch_first``, or (T, I) for a single row, or a ``PackedSequence``.
+      float32, float64, bfloat16 or float16, as the parameters.
+    * ``hx``: h0 (L*D, B, P) and c0 (L*D, B, H), for a single row (L*D, P) and (L*D, H). Default: zeros.
+    * ``lengths``: (B,) integers, in any order: the valid steps of each row. Results beyond are 0, last states are those
+      of the last valid step, and the reverse direction starts there. Not with a ``PackedSequence`` or a single row.
+    * ``resets``: bools (T, B), (B, T) with ``batch_first``, (T,) for a single row, in the form of the input for a
+      ``PackedSequence``. True at step t: no state and no gradient crosses from t-1 to t.
+
+    Returns ``output, (h_n, c_n)`` as ``torch.nn.LSTM`` does. The equations: :mod:`fused_lstm.reference`.
+
+    Weights are read from the attributes at every call, so that whatever stands there counts: parameters loaded,
+    swapped, parametrized, pruned, or put there for one call by ``torch.func.functional_call``.
+
+    Raises:
+        ValueError, RuntimeError: where ``torch.nn.LSTM`` does, in the same words. Where that would compute nonsense or
+            crash (weights of a wrong shape, packed input with a wrong ``hx``), RuntimeError.
+    """
+
+    @property
+    def _flat_weights(self) -> list[Tensor | None]:
+        # nn.LSTM keeps a list, and weak references to find out when it is stale. Made anew it is never stale, and
+        # torch.utils.swap_tensors, which refuses tensors with weak references, works.
+        return [getattr(self, name, None) for name in self._flat_weights_names]
+
+    def _init_flat_weights(self) -> None:
+        self._flat_weight_refs = []
+
+    def _update_flat_weights(self) -> None:
+        pass
+
+    def _weights_have_changed(self) -> bool:
+        return False
+
+    def flatten_parameters(self) -> None:
+        """Does nothing, as there is nothing to flatten. Here because code written for cuDNN calls it."""
+
+    def __setstate__(self, state: dict) -> None:
+        super().__setstate__({key: value for key, value in state.items() if key != "_flat_weights"})
+        self._flat_weight_refs = []
+
+    def _replicate_for_data_parallel(self) -> FusedLSTM:
+        return _Module._replicate_for_data_parallel(self)
+
+    def forward(
+        self,
+        input: Tensor | PackedSequence,
+        hx: State | None = None,
+        *,
+        lengths: Tensor | None = None,
+        resets: Tensor | PackedSequence | None = None,
+    ) -> tuple[Tensor | PackedSequence, State]:
+        weights = self._weights()
+        single = False
+        if isinstance(input, PackedSequence):
+            self._check_packed(input, hx, weights)
+        else:
+            single = input.dim() == 2
+            if single:
+                input, hx, resets = self._one_row(input, hx, lengths, resets)
+            self._check_padded(input, hx, weights)
+        y, h_n, c_n = _lstm(
+            input,
+            hx,
+            weights,
+            self.num_layers,
+            dropout=self.dropout,
+            training=self.training,
+            lengths=lengths,
+            resets=resets,
+            direction="both" if self.bidirectional else "forward",
+            batch_first=self.batch_first,
+        )
+        if single:
+            return y.squeeze(0 if self.batch_first else 1), (h_n.squeeze(1), c_n.squeeze(1))
+        return y, (h_n, c_n)
+
+    def _weights(self) -> list[Tensor]:
+        parameters = self._parameters
+        try:
+            return [parameters[name] for name in self._flat_weights_names]
+        except KeyError:  # no parameter any more: pruned, parametrized, a replica's
+            return [getattr(self, name) for name in self._flat_weights_names]
+
+    def _one_row(
+        self, input: Tensor, hx: State | None, lengths: Tensor | None, resets: Tensor | None
+    ) -> tuple[Tensor, State | None, Tensor | None]:
+        if hx is not None:
+            if hx[0].dim() != 2 or hx[1].dim() != 2:
+                raise RuntimeError(
+                    "For unbatched 2-D input, hx and cx should "
+                    f"also be 2-D but got ({hx[0].dim()}-D, {hx[1].dim()}-D) tensors"
+                )
+            hx = (hx[0].unsqueeze(1), hx[1].unsqueeze(1))
+        if lengths is not None:
+            raise ValueError("lengths is for batches, but input is a single row (T, I); slice it to its length instead")
+        rows = 0 if self.batch_first else 1
+        return input.unsqueeze(rows), hx, None if resets is None else resets.unsqueeze(rows)
+
+    # The checks spend nothing on words while all is well; where nn.LSTM words an error in Python, its own method does.
+
+    def _check_padded(self, input: Tensor, hx: State | None, weights: list[Tensor]) -> None:
+        if input.dim() != 3:
+            raise ValueError(f"LSTM: Expected input to be 2D or 3D, got {input.dim()}D instead")
+        if hx is not None and (hx[0].dim() != 3 or hx[1].dim() != 3):
+            raise RuntimeError(
+                "For batched 3-D input, hx and cx should "
+                f"also be 3-D but got ({hx[0].dim()}-D, {hx[1].dim()}-D) tensors"
+            )
+        steps, rows, features = input.shape
+        if self.batch_first:
+            steps, rows = rows, steps
+        if features != self.input_size or input.dtype != weights[0].dtype:
+            self.check_input(input, None)
+        if hx is not None:
+            self._check_state(input.device, hx, rows)
+        if steps == 0:
+            raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
+        _check_device("parameter", input.device, weights[0].device)
+
+    def _check_packed(self, input: PackedSequence, hx: State | None, weights: list[Tensor]) -> None:
+        data = input.data
+        if data.dim() != 2 or data.size(1) != self.input_size:
+            self.check_input(data, input.batch_sizes)
+        if hx is not None:
+            self._check_state(data.device, hx, int(input.batch_sizes[0]))
+        _check_device("parameter", data.device, weights[0].device)
+
+    def _check_state(self, device: torch.device, hx: State, rows: int) -> None:
+        if not isinstance(hx, (tuple, list)):
+            raise TypeError(f"hx must be a pair of tensors (h0, c0), but is {type(hx).__name__}")
+        if len(hx) != 2:
+            raise RuntimeError("lstm expects two hidden states")
+        h0, c0 = hx
+        states = 2 * self.num_layers if self.bidirectional else self.num_layers
+        h_size, c_size = (states, rows, self.proj_size or self.hidden_size), (states, rows, self.hidden_size)
+        if h0.shape != h_size:
+            self.check_hidden_size(h0, h_size, "Expected hidden[0] size {}, got {}")
+        if c0.shape != c_size:
+            self.check_hidden_size(c0, c_size, "Expected hidden[1] size {}, got {}")
+        _check_device("hidden", device, h0.device)
+        _check_device("hidden", device, c0.device)
+
+
+def _check_device(name: str, expected: torch.device, actual: torch.device) -> None:
+    if actual != expected:
+        raise RuntimeError(
+            f"Input and {name} tensors are not at the same device, found input tensor at {expected} "
+            f"and {name} tensor at {actual}"
+        )

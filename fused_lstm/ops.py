@@ -1,0 +1,370 @@
+"""The raw operators: their shapes (fake kernels), their gradients, and the one way to call them.
+
+``lstm_layer`` below is the door that :mod:`fused_lstm.functional` uses. ``torch.ops.fused_lstm.lstm_layer`` and
+``torch.ops.fused_lstm.lstm_layer_backward`` may be called directly as well: both have fakes and autograd formulas.
+First derivatives come from the C++ backward; the derivative of that backward goes through ``reference.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from . import _library  # noqa: F401  (loading it registers the operators)
+from .cells import CELLS
+from .reference import lstm_layer as _reference_layer
+
+_forward_op = torch.ops.fused_lstm.lstm_layer.default
+_backward_op = torch.ops.fused_lstm.lstm_layer_backward.default
+
+DIRECTIONS = ("forward", "reverse", "both")
+_UNIT_PAD = 16  # kUnitPad in csrc/core/problem.h
+
+# What lstm_layer_backward is asked for, one bit each; it answers in this order.
+NEED_X, NEED_H0, NEED_C0, NEED_W_IH, NEED_W_HH, NEED_BIAS, NEED_W_HR, NEED_SCALE, NEED_PARAMS = (
+    1 << n for n in range(9)
+)
+
+# The weights of one direction, by how many there are.
+_ROLES = {
+    2: (NEED_W_IH, NEED_W_HH),
+    3: (NEED_W_IH, NEED_W_HH, NEED_W_HR),
+    4: (NEED_W_IH, NEED_W_HH, NEED_BIAS, NEED_BIAS),
+    5: (NEED_W_IH, NEED_W_HH, NEED_BIAS, NEED_BIAS, NEED_W_HR),
+}
+
+
+def lstm_layer(
+    x: Tensor,
+    h0: Tensor | None,
+    c0: Tensor | None,
+    weights: Sequence[Tensor],
+    batch_sizes: Tensor | None,
+    lengths: Tensor | None,
+    resets: Tensor | None,
+    recurrent_scale: Tensor | None,
+    cell_params: Tensor | None,
+    cell_inputs: Tensor | None,
+    cell: int,
+    direction: int,
+    batch_first: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """y, h_n, c_n of one layer; keeps what backward needs only where a gradient can be asked for.
+
+    Raises:
+        RuntimeError: tensors whose shapes, dtypes or devices do not fit together.
+    """
+    differentiable = (x, h0, c0, recurrent_scale, cell_params, *weights)
+    save = torch.is_grad_enabled() and any([t is not None and t.requires_grad for t in differentiable])
+    if save and not torch.compiler.is_compiling():
+        return LSTMLayerFunction.apply(
+            x, h0, c0, recurrent_scale, cell_params, batch_sizes, lengths, resets, cell_inputs,
+            cell, direction, batch_first, *weights,
+        )[:3]  # fmt: skip
+    return _forward_op(
+        x, h0, c0, weights, batch_sizes, lengths, resets, recurrent_scale, cell_params, cell_inputs,
+        cell, direction, batch_first, save,
+    )[:3]  # fmt: skip
+
+
+# ---- shapes
+
+
+def _sizes(x: Tensor, weights: Sequence[Tensor], direction: int) -> tuple[int, Any, Any]:
+    """D, P, H"""
+    return (2 if direction == 2 else 1), weights[1].shape[1], weights[1].shape[0] // 4
+
+
+def _check_devices(x: Tensor, *others: Tensor | None) -> None:
+    # A call that mixes real and meta tensors lands in the fake kernel; it must not get an answer.
+    for t in others:
+        if t is not None and t.device != x.device:
+            raise RuntimeError(f"fused_lstm: all tensors must be on {x.device}, where x is, but one is on {t.device}")
+
+
+@torch.library.register_fake("fused_lstm::lstm_layer")
+def _lstm_layer_fake(
+    x, h0, c0, weights, batch_sizes, lengths, resets, recurrent_scale, cell_params, cell_inputs,
+    cell, direction, batch_first, save,
+):  # fmt: skip
+    _check_devices(x, h0, c0, lengths, resets, recurrent_scale, cell_params, cell_inputs, *weights)
+    D, P, H = _sizes(x, weights, direction)
+    state = next((t for t in (h0, c0, recurrent_scale) if t is not None), None)
+    if batch_sizes is None:
+        B = x.shape[0 if batch_first else 1]
+    elif state is not None:
+        B = state.shape[1]
+    else:
+        B = torch.library.get_ctx().new_dynamic_size()  # batch_sizes[0], a value that a fake tensor does not have
+    rows = x.shape[0] if batch_sizes is not None else x.shape[0] * x.shape[1]
+    padded = (H + _UNIT_PAD - 1) // _UNIT_PAD * _UNIT_PAD
+    reserve_dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+    return (
+        x.new_empty((*x.shape[:-1], D * P)),
+        x.new_empty((D, B, P)),
+        x.new_empty((D, B, H)),
+        x.new_empty((D, rows, 5 * padded) if save else (0,), dtype=reserve_dtype),
+    )
+
+
+@torch.library.register_fake("fused_lstm::lstm_layer_backward")
+def _lstm_layer_backward_fake(
+    dy, dh_n, dc_n, x, h0, c0, weights, batch_sizes, lengths, resets, recurrent_scale, cell_params, cell_inputs,
+    y, reserve, cell, direction, batch_first, needs,
+):  # fmt: skip
+    D, P, H = _sizes(x, weights, direction)
+    B = x.shape[0 if batch_first else 1]
+    if batch_sizes is not None:
+        state = next((t for t in (h0, c0, recurrent_scale, dh_n, dc_n) if t is not None), None)
+        B = torch.library.get_ctx().new_dynamic_size() if state is None else state.shape[1]
+    shapes = {
+        NEED_X: [x.shape],
+        NEED_H0: [(D, B, P)],
+        NEED_C0: [(D, B, H)],
+        NEED_W_IH: [(4 * H, x.shape[-1])] * D,
+        NEED_W_HH: [(4 * H, P)] * D,
+        NEED_BIAS: [(4 * H,)] * D,
+        NEED_W_HR: [(P, H)] * D,
+        NEED_SCALE: [(D, B, P)],
+        NEED_PARAMS: [(D, CELLS[cell].n_params, H)],
+    }
+    return [x.new_empty(shape) for need, wanted in shapes.items() if needs & need for shape in wanted]
+
+
+# ---- first derivatives
+
+
+def _gradients(
+    tensors: Sequence[Tensor | None],
+    weights: Sequence[Tensor],
+    options: tuple[int, int, bool],
+    cotangents: Sequence[Tensor | None],
+    wanted: Sequence[bool],
+    weights_wanted: Sequence[bool],
+) -> tuple[list[Tensor | None], list[Tensor | None]]:
+    """Gradients to x, h0, c0, recurrent_scale, cell_params, and to each weight; None where not wanted.
+
+    ``tensors``: x, h0, c0, recurrent_scale, cell_params, batch_sizes, lengths, resets, cell_inputs, y, reserve.
+    """
+    x, h0, c0, recurrent_scale, cell_params, batch_sizes, lengths, resets, cell_inputs, y, reserve = tensors
+    cell, direction, batch_first = options
+    D = 2 if direction == 2 else 1
+    roles = _ROLES[len(weights) // D] * D
+    asked = (NEED_X, NEED_H0, NEED_C0, NEED_SCALE, NEED_PARAMS)
+    needs = 0
+    for need, yes in zip((*asked, *roles), (*wanted, *weights_wanted), strict=True):
+        if yes:
+            needs |= need
+    if not needs or all(g is None for g in cotangents):
+        return [None] * len(asked), [None] * len(weights)
+    if torch.is_grad_enabled():  # create_graph=True
+        gradients = LSTMLayerBackwardFunction.apply(
+            *cotangents, x, h0, c0, recurrent_scale, cell_params, batch_sizes, lengths, resets, cell_inputs, y, reserve,
+            cell, direction, batch_first, needs, *weights,
+        )  # fmt: skip
+    else:
+        gradients = _backward_op(
+            *cotangents, x, h0, c0, weights, batch_sizes, lengths, resets, recurrent_scale, cell_params, cell_inputs,
+            y, reserve, cell, direction, batch_first, needs,
+        )  # fmt: skip
+    answer = iter(gradients)
+    one = {need: next(answer) for need in (NEED_X, NEED_H0, NEED_C0) if needs & need}
+    each = {
+        role: [next(answer) for _ in range(D)] for role in (NEED_W_IH, NEED_W_HH, NEED_BIAS, NEED_W_HR) if needs & role
+    }
+    one |= {need: next(answer) for need in (NEED_SCALE, NEED_PARAMS) if needs & need}
+
+    to_weights: list[Tensor | None] = [None] * len(weights)
+    per_direction = len(weights) // D
+    for k, (role, yes) in enumerate(zip(roles, weights_wanted, strict=True)):
+        if yes:
+            gradient = each[role][k // per_direction]
+            # The two biases have one gradient; whoever scales them in place must not scale the same memory twice.
+            shared = role == NEED_BIAS and roles[k - 1] == NEED_BIAS and to_weights[k - 1] is gradient
+            to_weights[k] = gradient.clone() if shared else gradient
+    return [one.get(need) for need in asked], to_weights
+
+
+class LSTMLayerFunction(torch.autograd.Function):
+    """The operator for eager training: flat tensors in, y, h_n, c_n and the reserve out."""
+
+    @staticmethod
+    def forward(
+        x, h0, c0, recurrent_scale, cell_params, batch_sizes, lengths, resets, cell_inputs,
+        cell, direction, batch_first, *weights,
+    ):  # fmt: skip
+        return _forward_op(
+            x, h0, c0, weights, batch_sizes, lengths, resets, recurrent_scale, cell_params, cell_inputs,
+            cell, direction, batch_first, True,
+        )  # fmt: skip
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        *tensors, ctx.cell, ctx.direction, ctx.batch_first = inputs[:12]
+        y, _, _, reserve = output
+        ctx.save_for_backward(*tensors, y, reserve, *inputs[12:])
+        ctx.mark_non_differentiable(reserve)
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    def backward(ctx, *cotangents):
+        saved = ctx.saved_tensors
+        tensors, weights = _gradients(
+            saved[:11],
+            saved[11:],
+            (ctx.cell, ctx.direction, ctx.batch_first),
+            cotangents[:3],
+            ctx.needs_input_grad[:5],
+            ctx.needs_input_grad[12:],
+        )
+        return *tensors, None, None, None, None, None, None, None, *weights
+
+
+def _op_setup_context(ctx, inputs, output) -> None:
+    (x, h0, c0, weights, batch_sizes, lengths, resets, recurrent_scale, cell_params, cell_inputs,
+     ctx.cell, ctx.direction, ctx.batch_first, ctx.save) = inputs  # fmt: skip
+    y, _, _, reserve = output
+    ctx.save_for_backward(
+        x, h0, c0, recurrent_scale, cell_params, batch_sizes, lengths, resets, cell_inputs, y, reserve, *weights
+    )
+    ctx.mark_non_differentiable(reserve)
+    ctx.set_materialize_grads(False)
+
+
+def _op_backward(ctx, *cotangents):
+    if not ctx.save:
+        raise RuntimeError("fused_lstm::lstm_layer ran with save=False and kept nothing for backward; pass save=True")
+    saved, need = ctx.saved_tensors, ctx.needs_input_grad
+    (dx, dh0, dc0, dscale, dparams), dweights = _gradients(
+        saved[:11],
+        saved[11:],
+        (ctx.cell, ctx.direction, ctx.batch_first),
+        cotangents[:3],
+        (need[0], need[1], need[2], need[7], need[8]),
+        need[3],
+    )
+    return dx, dh0, dc0, dweights, None, None, None, dscale, dparams, None, None, None, None, None
+
+
+torch.library.register_autograd("fused_lstm::lstm_layer", _op_backward, setup_context=_op_setup_context)
+
+
+# ---- second and higher derivatives: the backward operator, differentiated through the reference
+
+
+class LSTMLayerBackwardFunction(torch.autograd.Function):
+    """The backward operator as a function of flat tensors that has derivatives itself."""
+
+    @staticmethod
+    def forward(
+        dy, dh_n, dc_n, x, h0, c0, recurrent_scale, cell_params, batch_sizes, lengths, resets, cell_inputs, y, reserve,
+        cell, direction, batch_first, needs, *weights,
+    ):  # fmt: skip
+        return tuple(
+            _backward_op(
+                dy, dh_n, dc_n, x, h0, c0, weights, batch_sizes, lengths, resets, recurrent_scale, cell_params,
+                cell_inputs, y, reserve, cell, direction, batch_first, needs,
+            )
+        )  # fmt: skip
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(*inputs[:12], *inputs[18:])
+        ctx.options = inputs[14:18]
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    def backward(ctx, *cotangents):
+        gradients = _second_gradients(ctx.saved_tensors, ctx.options, cotangents)
+        return *gradients[:8], *(None,) * 10, *gradients[8:]
+
+
+def _backward_op_setup_context(ctx, inputs, output) -> None:
+    (dy, dh_n, dc_n, x, h0, c0, weights, batch_sizes, lengths, resets, recurrent_scale, cell_params, cell_inputs,
+     _, _, *ctx.options) = inputs  # fmt: skip
+    ctx.save_for_backward(
+        dy, dh_n, dc_n, x, h0, c0, recurrent_scale, cell_params, batch_sizes, lengths, resets, cell_inputs, *weights
+    )
+    ctx.set_materialize_grads(False)
+
+
+def _backward_op_backward(ctx, cotangents):
+    gradients = _second_gradients(ctx.saved_tensors, ctx.options, cotangents)
+    dy, dh_n, dc_n, x, h0, c0, scale, params, *weights = gradients
+    return dy, dh_n, dc_n, x, h0, c0, weights, None, None, None, scale, params, *(None,) * 7
+
+
+def _second_gradients(
+    saved: Sequence[Tensor | None],
+    options: Sequence[Any],
+    cotangents: Sequence[Tensor | None],
+) -> list[Tensor | None]:
+    """Gradients to dy, dh_n, dc_n, x, h0, c0, recurrent_scale, cell_params and each weight.
+
+    ``saved``: those eight, then batch_sizes, lengths, resets, cell_inputs, then the weights.
+    """
+
+    def backward(dy, dh_n, dc_n, *values):
+        return _reference_gradients((dy, dh_n, dc_n), values, saved[8:12], options)
+
+    with torch.autocast(saved[3].device.type, enabled=False):
+        first, pull = _vjp(backward, (*saved[:8], *saved[12:]))
+        return pull([torch.zeros_like(f) if g is None else g for f, g in zip(first, cotangents, strict=True)])
+
+
+def _reference_gradients(
+    cotangents: Sequence[Tensor | None],
+    values: Sequence[Tensor | None],
+    constants: Sequence[Tensor | None],
+    options: Sequence[Any],
+) -> tuple[Tensor, ...]:
+    """What lstm_layer_backward answers, made of differentiable torch operations.
+
+    ``values``: x, h0, c0, recurrent_scale, cell_params and the weights.
+    """
+    batch_sizes, lengths, resets, cell_inputs = constants
+    cell, direction, batch_first, needs = options
+
+    def layer(x, h0, c0, recurrent_scale, cell_params, *weights):
+        return _reference_layer(
+            x, h0, c0, weights, batch_sizes=batch_sizes, lengths=lengths, resets=resets,
+            recurrent_scale=recurrent_scale, cell=CELLS[cell].name, cell_params=cell_params, cell_inputs=cell_inputs,
+            direction=DIRECTIONS[direction], batch_first=batch_first,
+        )  # fmt: skip
+
+    outputs, pull = _vjp(layer, values)
+    dx, dh0, dc0, dscale, dparams, *dweights = pull(
+        [torch.zeros_like(out) if g is None else g for out, g in zip(outputs, cotangents, strict=True)]
+    )
+    roles = _ROLES[len(dweights) // (2 if direction == 2 else 1)]
+    found = {NEED_X: [dx], NEED_H0: [dh0], NEED_C0: [dc0], NEED_SCALE: [dscale], NEED_PARAMS: [dparams]}
+    for k, role in enumerate(roles):
+        found.setdefault(role, dweights[k :: len(roles)])  # of the two biases the first: their gradients are equal
+    return tuple(gradient for need in sorted(found) if needs & need for gradient in found[need])
+
+
+def _vjp(function: Callable, values: Sequence[Tensor | None]) -> tuple[Sequence[Tensor], Callable]:
+    """``torch.func.vjp`` of a function some of whose arguments are None."""
+    present = [k for k, value in enumerate(values) if value is not None]
+
+    def of_present(*tensors):
+        arguments = list(values)
+        for k, tensor in zip(present, tensors, strict=True):
+            arguments[k] = tensor
+        return function(*arguments)
+
+    outputs, pull_present = torch.func.vjp(of_present, *(values[k] for k in present))
+
+    def pull(cotangents):
+        found = dict(zip(present, pull_present(tuple(cotangents)), strict=True))
+        return [found.get(k) for k in range(len(values))]
+
+    return outputs, pull
+
+
+torch.library.register_autograd(
+    "fused_lstm::lstm_layer_backward", _backward_op_backward, setup_context=_backward_op_setup_context
+)
