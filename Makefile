@@ -1,0 +1,81 @@
+# Everything that developing fused_lstm takes. `make help` lists the goals; nothing but python3 (with venv), g++ and make
+# has to be there. What was installed is remembered by stamps inside the virtual environment, so that repeats are quick and
+# need no network.
+
+PYTHON ?= python3
+VENV ?= .venv
+DATA ?=
+ARGS ?=
+SANITIZER ?= asan
+
+export FUSED_LSTM_WERROR ?= 1
+
+python := $(VENV)/bin/python
+pip := $(python) -m pip --disable-pip-version-check install --quiet --constraint .ci/constraints.txt
+versions := .ci/constraints.txt pyproject.toml
+
+.DELETE_ON_ERROR:
+.PHONY: help train test lint build wheel sanitize clean
+
+help:
+	@echo 'make train     train the sentiment classifier   DATA=path.tsv (your own texts)  ARGS="--epochs 3 ..."'
+	@echo 'make test      run all tests                    ARGS="-k layer -x ..."'
+	@echo 'make lint      ruff, clang-format, directions of includes'
+	@echo 'make build     compile what changed             FUSED_LSTM_BUILD=release|debug|asan|ubsan|tsan'
+	@echo 'make wheel     build dist/*.whl and show what it needs'
+	@echo 'make sanitize  run the C++ tests instrumented   SANITIZER=asan|ubsan'
+	@echo 'make clean     remove everything that was built, but not $(VENV)'
+	@echo 'All: PYTHON=python3.12 VENV=.venv312 MAX_JOBS=2 FUSED_LSTM_CCACHE=ccache'
+
+# --- the virtual environment -------------------------------------------------------------------------------------------
+
+$(VENV)/.stamp-venv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo 'Python >= 3.10 is needed: make PYTHON=python3.x'; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { echo 'The venv module of $(PYTHON) is needed (Debian, Ubuntu: apt install python3-venv)'; exit 1; }
+	@touch $@
+
+$(VENV)/.stamp-lint: $(VENV)/.stamp-venv $(versions)
+	$(pip) ruff clang-format
+	@touch $@
+
+$(VENV)/.stamp-build: $(VENV)/.stamp-venv $(versions)
+	$(pip) torch setuptools ninja
+	@touch $@
+
+# Extras come with an editable install, after a build whose errors can be read.
+$(VENV)/.stamp-sentiment: $(VENV)/.stamp-build | build
+	$(pip) --no-build-isolation --editable '.[sentiment]'
+	@touch $@
+
+$(VENV)/.stamp-dev: $(VENV)/.stamp-build | build
+	$(pip) --no-build-isolation --editable '.[sentiment,dev]'
+	@touch $@ $(VENV)/.stamp-sentiment
+
+# --- goals -------------------------------------------------------------------------------------------------------------
+
+build: $(VENV)/.stamp-build
+	$(python) setup.py --quiet build_ext --inplace
+
+train: build $(VENV)/.stamp-sentiment
+	$(python) -m fused_lstm.sentiment train $(if $(DATA),--data '$(DATA)') $(ARGS)
+
+test: build $(VENV)/.stamp-dev
+	$(python) tests/native/build.py
+	$(python) -m pytest $(ARGS)
+
+lint: $(VENV)/.stamp-lint
+	$(VENV)/bin/ruff check .
+	$(python) .ci/check_includes.py
+	find csrc tests/native -name '*.h' -o -name '*.cpp' | sort | xargs -r $(VENV)/bin/clang-format --dry-run -Werror
+
+wheel: $(VENV)/.stamp-dev
+	rm -rf dist build/wheel
+	$(python) -m pip --disable-pip-version-check wheel --quiet --no-deps --no-build-isolation --wheel-dir build/wheel .
+	PATH="$(abspath $(VENV)/bin):$$PATH" $(python) .ci/finish_wheel.py build/wheel dist
+
+sanitize: $(VENV)/.stamp-dev
+	PATH="$(abspath $(VENV)/bin):$$PATH" .ci/sanitize $(SANITIZER) $(ARGS)
+
+clean:
+	rm -rf build dist *.egg-info fused_lstm/*.so tests/native/*.so .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
