@@ -19,6 +19,8 @@ except ImportError as _error:
             raise ImportError(f"fused_lstm.{name} is not available. {_missing}") from _missing
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 else:
+    __version__: str = build_info["version"]
+
     from .cell_module import FusedLSTMCell
     from .convert import ConversionReport, convert
     from .functional import lstm, lstm_layer

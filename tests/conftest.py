@@ -1,0 +1,58 @@
+"""What every test gets: a seed, fresh memory full of NaN, and ways to run code in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+
+DEVICES = ["cpu"]
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(1997)
+
+
+@pytest.fixture(autouse=True)
+def _poisoned_memory() -> Iterator[None]:
+    """torch.empty gives NaN (integers: the largest), so that memory read before it was written shows."""
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    assert torch.utils.deterministic.fill_uninitialized_memory
+    assert torch.empty(3).isnan().all()
+    yield
+    torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+
+
+@pytest.fixture(params=DEVICES)
+def device(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+def run_python() -> Callable[..., str]:
+    """run_python(code, **environment) -> stdout of a new interpreter; fails with its stderr."""
+
+    def run(code: str, **environment: str) -> str:
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True)
+        assert done.returncode == 0, f"exit code {done.returncode}\n{done.stderr}"
+        return done.stdout
+
+    return run
+
+
+@pytest.fixture
+def run_with_isa(run_python: Callable[..., str]) -> Callable[[str, str], str]:
+    """run_with_isa(isa, code): the kernels of that instruction set, and malloc'd memory that is never zero."""
+
+    def run(isa: str, code: str) -> str:
+        check = f"import fused_lstm\nassert fused_lstm.cpu_isa() == {isa!r}, fused_lstm.cpu_isa()\n"
+        return run_python(check + code, FUSED_LSTM_CPU_ISA=isa, MALLOC_PERTURB_="165")
+
+    return run
