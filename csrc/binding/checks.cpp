@@ -1,0 +1,241 @@
+#include "binding/checks.h"
+
+#include <sstream>
+
+#include "cell/variants.h"
+
+namespace fused_lstm {
+namespace {
+
+std::string text(const std::vector<int64_t>& shape) {
+  std::ostringstream os;
+  os << "[";
+  for (size_t i = 0; i < shape.size(); ++i) os << (i ? ", " : "") << shape[i];
+  os << "]";
+  return os.str();
+}
+
+std::vector<int64_t> shape_of(const Tensor& t) {
+  const auto sizes = t.sizes();
+  return {sizes.begin(), sizes.end()};
+}
+
+const char* dtype_name(ScalarType t) {
+  switch (t) {
+    case ScalarType::Float: return "float32";
+    case ScalarType::Double: return "float64";
+    case ScalarType::BFloat16: return "bfloat16";
+    case ScalarType::Half: return "float16";
+    case ScalarType::Long: return "int64";
+    case ScalarType::Int: return "int32";
+    case ScalarType::Bool: return "bool";
+    default: return "another dtype";
+  }
+}
+
+DType dtype_of(const Tensor& x) {
+  switch (x.scalar_type()) {
+    case ScalarType::Float: return DType::kFloat32;
+    case ScalarType::Double: return DType::kFloat64;
+    case ScalarType::BFloat16: return DType::kBFloat16;
+    case ScalarType::Half: return DType::kFloat16;
+    default: break;
+  }
+  STD_TORCH_CHECK(false, "fused_lstm: x must be float32, float64, bfloat16 or float16, but is ",
+                  dtype_name(x.scalar_type()));
+}
+
+void check_device(const LayerTensors& t, const Tensor& other, const char* name) {
+  STD_TORCH_CHECK(other.is_cpu() == t.x.is_cpu() && other.is_cuda() == t.x.is_cuda() &&
+                      (t.x.is_cpu() || other.get_device_index() == t.x.get_device_index()),
+                  "fused_lstm: ", name, " must be on the device of x");
+}
+
+Rows packed_rows(const LayerTensors& t) {
+  const Tensor& sizes = *t.batch_sizes;
+  STD_TORCH_CHECK(sizes.is_cpu() && sizes.dim() == 1 && sizes.scalar_type() == ScalarType::Long,
+                  "fused_lstm: batch_sizes must be a 1-D int64 tensor on the CPU, as a PackedSequence has it");
+  STD_TORCH_CHECK(!t.lengths, "fused_lstm: batch_sizes and lengths exclude each other; a packed x has its lengths already");
+  const int64_t steps = sizes.size(0);
+  const int64_t* n = static_cast<const int64_t*>(sizes.const_data_ptr());
+  int64_t sum = 0;
+  for (int64_t i = 0; i < steps; ++i) {
+    STD_TORCH_CHECK(n[i] > 0 && (i == 0 || n[i] <= n[i - 1]),
+                    "fused_lstm: batch_sizes must be positive and never grow, but batch_sizes[", i, "] is ", n[i]);
+    sum += n[i];
+  }
+  STD_TORCH_CHECK(sum == t.x.size(0), "fused_lstm: batch_sizes add up to ", sum, " rows, but x has ", t.x.size(0));
+  return Rows::packed(n, steps);
+}
+
+Rows ragged_rows(const LayerTensors& t, int64_t steps, int64_t batch) {
+  const Tensor& lengths = *t.lengths;
+  STD_TORCH_CHECK(lengths.is_cpu(), "fused_lstm: lengths must be on the device of x");
+  STD_TORCH_CHECK(lengths.scalar_type() == ScalarType::Long, "fused_lstm: lengths must be int64, but is ",
+                  dtype_name(lengths.scalar_type()));
+  check_shape(lengths, "lengths", {batch});
+  const int64_t* n = static_cast<const int64_t*>(lengths.const_data_ptr());
+  for (int64_t i = 0; i < batch; ++i)
+    STD_TORCH_CHECK(n[i] >= 0 && n[i] <= steps, "fused_lstm: lengths[", i, "] must be from 0 to ", steps, ", but is ", n[i]);
+  return Rows::ragged(steps, n, batch);
+}
+
+void check_axes(LayerCall& call) {
+  const Tensor& x = call.tensors.x;
+  Problem& p = call.problem;
+  call.packed = call.tensors.batch_sizes.has_value();
+  call.batch_first = call.tensors.batch_first && !call.packed;
+  const int64_t dims = call.packed ? 2 : 3;
+  STD_TORCH_CHECK(x.dim() == dims, "fused_lstm: x must be ", dims, "-D, ", call.packed ? "(rows, input)" : "(T, B, input)",
+                  ", but is ", x.dim(), "-D");
+  p.dtype = dtype_of(x);
+  p.input = x.size(dims - 1);
+  if (call.packed) {
+    call.rows = std::make_unique<Rows>(packed_rows(call.tensors));
+  } else {
+    const int64_t steps = x.size(call.batch_first ? 1 : 0), batch = x.size(call.batch_first ? 0 : 1);
+    call.rows = std::make_unique<Rows>(call.tensors.lengths ? ragged_rows(call.tensors, steps, batch)
+                                                            : Rows::rectangle(steps, batch));
+  }
+  p.steps = call.rows->steps();
+  p.batch = call.rows->batch();
+  p.total = call.rows->total();
+  STD_TORCH_CHECK(call.tensors.direction >= 0 && call.tensors.direction <= 2,
+                  "fused_lstm: direction must be 0 (forward), 1 (reverse) or 2 (both), but is ", call.tensors.direction);
+  p.direction = static_cast<Direction>(call.tensors.direction);
+  STD_TORCH_CHECK(call.tensors.cell >= 0 && call.tensors.cell < kCellCount, "fused_lstm: there is no cell number ",
+                  call.tensors.cell);
+  p.cell = static_cast<int>(call.tensors.cell);
+}
+
+// Contiguous, of x's dtype and device.
+const void* take(LayerCall& call, Tensor& t, const char* name, const std::vector<int64_t>& shape) {
+  check_device(call.tensors, t, name);
+  t = torch::stable::contiguous(check_like_x(call, t, name, shape));
+  return t.const_data_ptr();
+}
+const void* take(LayerCall& call, OptionalTensor& t, const char* name, const std::vector<int64_t>& shape) {
+  return t ? take(call, *t, name, shape) : nullptr;
+}
+
+void check_weights(LayerCall& call) {
+  Problem& p = call.problem;
+  std::vector<Tensor>& w = call.tensors.weights;
+  const size_t directions = p.directions(), each = w.size() / directions;
+  STD_TORCH_CHECK(each * directions == w.size() && each >= 2 && each <= 5, "fused_lstm: ", directions,
+                  " direction(s) take 2 to 5 weights each (w_ih, w_hh, [b_ih, b_hh], [w_hr]), but ", w.size(), " came");
+  p.bias = each >= 4;
+  const bool projected = each % 2 == 1;
+  STD_TORCH_CHECK(w[1].dim() == 2 && w[1].size(0) > 0 && w[1].size(0) % 4 == 0 && w[1].size(1) > 0,
+                  "fused_lstm: w_hh must have shape [4*hidden, output] with sizes above 0, but has ", text(shape_of(w[1])));
+  p.hidden = w[1].size(0) / 4;
+  p.projection = projected ? w[1].size(1) : 0;
+  for (size_t d = 0; d < directions; ++d) {
+    Tensor* of = &w[d * each];
+    DirectionWeights& to = call.inputs.weights[d];
+    to.w_ih = take(call, of[0], "w_ih", {4 * p.hidden, p.input});
+    to.w_hh = take(call, of[1], "w_hh", {4 * p.hidden, p.output()});
+    if (p.bias) to.b_ih = take(call, of[2], "b_ih", {4 * p.hidden});
+    if (p.bias) to.b_hh = take(call, of[3], "b_hh", {4 * p.hidden});
+    if (projected) to.w_hr = take(call, of[each - 1], "w_hr", {p.projection, p.hidden});
+  }
+}
+
+void check_cell(LayerCall& call) {
+  const Problem& p = call.problem;
+  const CellShape& shape = kCellShapes[p.cell];
+  STD_TORCH_CHECK(!(shape.reads_h_prev && p.projection), "fused_lstm: the ", shape.name,
+                  " cell mixes h with its previous value and cannot be projected; drop proj_size");
+  STD_TORCH_CHECK(call.tensors.cell_params.has_value() == (shape.params > 0), "fused_lstm: the ", shape.name, " cell takes ",
+                  shape.params, " rows of cell_params", shape.params ? ", but none came" : "");
+  STD_TORCH_CHECK(call.tensors.cell_inputs.has_value() == (shape.inputs > 0), "fused_lstm: the ", shape.name, " cell takes ",
+                  shape.inputs, " cell_inputs a step", shape.inputs ? ", but none came" : "");
+  call.inputs.cell_params =
+      take(call, call.tensors.cell_params, "cell_params", {p.directions(), shape.params, p.hidden});
+  if (!shape.inputs) return;
+  std::vector<int64_t> expected = sequence_shape(call, shape.inputs);
+  expected.insert(expected.begin(), p.directions());
+  expected.push_back(p.hidden);
+  const char* data = static_cast<const char*>(take(call, call.tensors.cell_inputs, "cell_inputs", expected));
+  const int64_t width = shape.inputs * p.hidden;
+  for (int d = 0; d < p.directions(); ++d) {
+    Sheet& s = call.inputs.cell_inputs[d];
+    s.data = const_cast<char*>(data) + d * call.rows->capacity() * width * call.tensors.x.element_size();
+    s.step_stride = call.batch_first ? width : p.batch * width;
+    s.row_stride = call.batch_first ? p.steps * width : width;
+  }
+}
+
+}  // namespace
+
+void check_shape(const Tensor& t, const char* name, const std::vector<int64_t>& expected) {
+  STD_TORCH_CHECK(shape_of(t) == expected, "fused_lstm: ", name, " must have shape ", text(expected), " but has ",
+                  text(shape_of(t)));
+}
+
+void check_dtype(const Tensor& t, const char* name, ScalarType expected) {
+  STD_TORCH_CHECK(t.scalar_type() == expected, "fused_lstm: ", name, " must be ", dtype_name(expected), " but is ",
+                  dtype_name(t.scalar_type()));
+}
+
+Tensor check_like_x(const LayerCall& call, const Tensor& t, const char* name, const std::vector<int64_t>& shape) {
+  check_shape(t, name, shape);
+  check_dtype(t, name, call.tensors.x.scalar_type());
+  check_device(call.tensors, t, name);
+  return t;
+}
+
+Tensor unit_last_stride(const Tensor& t) {
+  return t.size(t.dim() - 1) > 1 && t.stride(t.dim() - 1) != 1 ? torch::stable::contiguous(t) : t;
+}
+
+std::vector<int64_t> sequence_shape(const LayerCall& call, int64_t features) {
+  const Problem& p = call.problem;
+  if (call.packed) return {p.total, features};
+  if (call.batch_first) return {p.batch, p.steps, features};
+  return {p.steps, p.batch, features};
+}
+
+std::vector<int64_t> reserve_shape(const LayerCall& call) {
+  const Problem& p = call.problem;
+  return {p.directions(), call.rows->capacity(), p.gate_width() + p.padded_hidden()};
+}
+
+ScalarType reserve_dtype(const LayerCall& call) {
+  return call.problem.dtype == DType::kFloat64 ? ScalarType::Double : ScalarType::Float;
+}
+
+Sheet sheet_of(const LayerCall& call, const Tensor& t) {
+  Sheet s;
+  s.data = const_cast<void*>(t.const_data_ptr());
+  s.step_stride = call.packed ? 0 : t.stride(call.batch_first ? 1 : 0);
+  s.row_stride = t.stride(call.packed || call.batch_first ? 0 : 1);
+  return s;
+}
+
+LayerCall check_layer(LayerTensors tensors, bool save_for_backward) {
+  LayerCall call;
+  call.tensors = std::move(tensors);
+  check_axes(call);
+  check_weights(call);
+  Problem& p = call.problem;
+  p.save_for_backward = save_for_backward;
+  call.tensors.x = unit_last_stride(call.tensors.x);
+  call.inputs.x = sheet_of(call, call.tensors.x);
+  call.inputs.h0 = take(call, call.tensors.h0, "h0", {p.directions(), p.batch, p.output()});
+  call.inputs.c0 = take(call, call.tensors.c0, "c0", {p.directions(), p.batch, p.hidden});
+  call.inputs.recurrent_scale =
+      take(call, call.tensors.recurrent_scale, "recurrent_scale", {p.directions(), p.batch, p.output()});
+  check_cell(call);
+  if (OptionalTensor& resets = call.tensors.resets) {
+    std::vector<int64_t> expected = sequence_shape(call, 1);
+    expected.pop_back();
+    check_shape(*resets, "resets", expected);
+    check_dtype(*resets, "resets", ScalarType::Bool);
+    check_device(call.tensors, *resets, "resets");
+    call.inputs.resets = sheet_of(call, *resets);
+  }
+  return call;
+}
+
+}  // namespace fused_lstm

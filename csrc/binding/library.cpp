@@ -1,0 +1,48 @@
+// Schemas of every operator, and what the library says about itself. Loading it registers them.
+
+#include <string>
+
+#include "binding/compat.h"
+#include "cell/variants.h"
+
+#ifndef FUSED_LSTM_BUILD_INFO
+#define FUSED_LSTM_BUILD_INFO "{}"
+#endif
+
+#define FUSED_LSTM_LAYER_ARGUMENTS                                                                                  \
+  "Tensor x, Tensor? h0, Tensor? c0, Tensor[] weights, Tensor? batch_sizes, Tensor? lengths, Tensor? resets, "     \
+  "Tensor? recurrent_scale, Tensor? cell_params, Tensor? cell_inputs, "
+
+namespace fused_lstm {
+namespace {
+
+std::string build_info() { return FUSED_LSTM_BUILD_INFO; }
+
+std::string cell_names() {
+  std::string names;
+  for (const CellShape& cell : kCellShapes) names.append(names.empty() ? "" : ",").append(cell.name);
+  return names;
+}
+
+}  // namespace
+
+STABLE_TORCH_LIBRARY(fused_lstm, m) {
+  m.def("lstm_layer(" FUSED_LSTM_LAYER_ARGUMENTS
+        "int cell, int direction, bool batch_first, bool save) -> (Tensor y, Tensor h_n, Tensor c_n, Tensor reserve)");
+  m.def("lstm_layer_backward(Tensor? dy, Tensor? dh_n, Tensor? dc_n, " FUSED_LSTM_LAYER_ARGUMENTS
+        "Tensor y, Tensor reserve, int cell, int direction, bool batch_first, int needs) -> Tensor[]");
+  m.def("build_info() -> str");
+  m.def("cell_names() -> str");
+  m.def("cpu_isa() -> str");
+  m.def("cpu_isas() -> str");
+  m.def("limit_threads(int n) -> ()");
+  m.def("trim_memory() -> int");
+  m.def("poison_memory(bool on) -> ()");
+}
+
+STABLE_TORCH_LIBRARY_IMPL(fused_lstm, CompositeExplicitAutograd, m) {
+  m.impl("build_info", TORCH_BOX(&build_info));
+  m.impl("cell_names", TORCH_BOX(&cell_names));
+}
+
+}  // namespace fused_lstm

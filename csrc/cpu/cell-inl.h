@@ -1,0 +1,105 @@
+// The cell over vectors of units: fused behind the recurrent product for the vanilla cell, alone for the others.
+
+template <class T>
+INLINE Gates<Value<T>> load_gates(const T* g) {
+  constexpr int L = kLanes<T>;
+  return {load<T>(g), load<T>(g + L), load<T>(g + 2 * L), load<T>(g + 3 * L)};
+}
+template <class T>
+INLINE void store_gates(T* g, const Gates<Value<T>>& v) {
+  constexpr int L = kLanes<T>;
+  store<T>(g, v.i.v), store<T>(g + L, v.f.v), store<T>(g + 2 * L, v.g.v), store<T>(g + 3 * L, v.o.v);
+}
+
+template <class T>
+INLINE void add_gates(Gates<Value<T>>& sum, const Gates<Value<T>>& g) {
+  sum.i.v += g.i.v, sum.f.v += g.f.v, sum.g.v += g.g.v, sum.o.v += g.o.v;
+}
+
+template <int R, class T>
+NOINLINE void step_tile(const StepArgs<T>& s, int64_t row) {
+  constexpr int L = kLanes<T>;
+  constexpr int kPasses = 4 / kPass;
+  const int64_t gate_begin = 4 * s.unit;
+  const RowOperand<T> h = rows_at<R>(s.h_prev + row, 0);
+  Vec<T> a[R][4];
+  UNROLL for (int pass = 0; pass < kPasses; ++pass) {
+    Vec<T> sum[R][kPass];
+    UNROLL for (int r = 0; r < R; ++r) {
+      UNROLL for (int v = 0; v < kPass; ++v)
+        sum[r][v] = load<T>(s.gates[row + r] + gate_begin + (pass * kPass + v) * L);
+    }
+    multiply_add<R, kPass, T>(sum, h, s.k, s.panel + pass * kPass * L, 4 * L);
+    UNROLL for (int r = 0; r < R; ++r) {
+      UNROLL for (int v = 0; v < kPass; ++v) a[r][pass * kPass + v] = sum[r][v];
+    }
+  }
+  UNROLL for (int r = 0; r < R; ++r) {
+    const Gates<Value<T>> pre{a[r][0], a[r][1], a[r][2], a[r][3]};
+    const CellState<Value<T>> out =
+        Vanilla::forward(pre, Value<T>(load<T>(s.c_prev[row + r] + s.unit)), Extra<Value<T>>{});
+    store<T>(s.c[row + r] + s.unit, out.c.v);
+    store_some<T>(s.h[row + r] + s.unit, out.h.v, s.valid);
+    if (s.save) store_gates<T>(s.gates[row + r] + gate_begin, out.gates);
+  }
+}
+
+template <class T>
+void step(const StepArgs<T>& s) {
+  for_each_tile(s.n, [&](int64_t row, auto tile) { step_tile<decltype(tile)::value, T>(s, row); });
+}
+
+template <class Cell, class T, class Args>
+INLINE Extra<Value<T>> load_extra(const Args& a, int64_t row, int64_t unit, int64_t valid) {
+  Extra<Value<T>> x;
+  UNROLL for (int p = 0; p < Cell::kParams; ++p) x.param[p] = load<T>(a.params + p * a.padded_hidden + unit);
+  UNROLL for (int p = 0; p < Cell::kInputs; ++p)
+    x.input[p] = valid > 0 ? load_some<T>(a.inputs[row] + p * a.hidden + unit, valid) : Vec<T>{};
+  return x;
+}
+
+template <class Cell, class T>
+void cell_forward(const CellForwardArgs<T>& a) {
+  constexpr int L = kLanes<T>;
+  for (int64_t row = 0; row < a.n; ++row)
+    for (int64_t unit = a.begin; unit < a.end; unit += L) {
+      const int64_t valid = a.hidden - unit;
+      Extra<Value<T>> extra = load_extra<Cell, T>(a, row, unit, valid);
+      if (Cell::kReadsHPrev) extra.h_prev = valid > 0 ? load_some<T>(a.h_prev[row] + unit, valid) : Vec<T>{};
+      T* gates = a.gates[row] + 4 * unit;
+      const CellState<Value<T>> out = Cell::forward(load_gates<T>(gates), Value<T>(load<T>(a.c_prev[row] + unit)), extra);
+      store<T>(a.c[row] + unit, out.c.v);
+      if (valid > 0) store_some<T>(a.h[row] + unit, out.h.v, valid);
+      if (a.save) store_gates<T>(gates, out.gates);
+    }
+}
+
+template <class Cell, class T>
+void cell_backward(const CellBackwardArgs<T>& a) {
+  constexpr int L = kLanes<T>;
+  for (int64_t unit = a.begin; unit < a.end; unit += L) {
+    const int64_t valid = a.hidden - unit;
+    const auto at = [unit](const T* row) { return Value<T>(load<T>(row + unit)); };
+    Gates<Value<T>> bias_sum{};
+    Vec<T> param_sum[kMaxParams] = {};
+    for (int64_t row = 0; row < a.n; ++row) {
+      Vec<T> dh = load<T>(a.dh[row] + (unit - a.begin));
+      if (a.dy && valid > 0) dh += load_some<T>(a.dy[row] + unit, valid);
+      const CellGrad<Value<T>> d =
+          Cell::backward(load_gates<T>(a.gates[row] + 4 * unit), at(a.c_prev[row]), at(a.c[row]), Value<T>(dh),
+                         at(a.dc_in[row]), load_extra<Cell, T>(a, row, unit, valid));
+      store_gates<T>(a.dgates[row] + 4 * unit, d.gates);
+      store<T>(a.dc_out[row] + unit, d.c_prev.v);
+      if (Cell::kReadsHPrev) store<T>(a.dh_prev[row] + unit, d.h_prev.v);
+      add_gates<T>(bias_sum, d.gates);
+      UNROLL for (int p = 0; p < Cell::kParams; ++p) param_sum[p] += d.param[p].v;
+    }
+    Gates<Value<T>> total = load_gates<T>(a.bias_sum + 4 * unit);
+    add_gates<T>(total, bias_sum);
+    store_gates<T>(a.bias_sum + 4 * unit, total);
+    UNROLL for (int p = 0; p < Cell::kParams; ++p) {
+      T* sum = a.param_sum + p * a.padded_hidden + unit;
+      store<T>(sum, load<T>(sum) + param_sum[p]);
+    }
+  }
+}

@@ -1,0 +1,206 @@
+// The micro-kernel, written once over Vec<T>: R rows of the left operand against V vectors of a panel, all
+// partial sums in registers. Every tile adds its products in the order of k, one chain per sum, so a row's
+// result does not depend on which rows share its tile (what that costs at one row, L2 bandwidth hides).
+
+constexpr int kRowTile = FUSED_LSTM_ROW_TILE;
+constexpr int kPass = FUSED_LSTM_PASS_VECTORS;  // vectors of a panel that one pass keeps in registers
+
+// The left operand as row pointers, or packed tile after tile as [k][R].
+template <class T>
+struct RowOperand {
+  const T* row[kRowTile];
+  template <int R>
+  INLINE T at(int r, int64_t k) const {
+    return row[r][k];
+  }
+};
+template <class T>
+struct PackedOperand {
+  const T* tile;
+  template <int R>
+  INLINE T at(int r, int64_t k) const {
+    return tile[k * R + r];
+  }
+};
+
+template <int R, int V, class T, class Operand>
+INLINE void multiply_add(Vec<T> (&sum)[R][V], const Operand& a, int64_t k, const T* panel, int64_t stride) {
+  for (int64_t i = 0; i < k; ++i, panel += stride) {
+    Vec<T> b[V];
+    UNROLL for (int v = 0; v < V; ++v) b[v] = load<T>(panel + v * kLanes<T>);
+    UNROLL for (int r = 0; r < R; ++r) {
+      const Vec<T> x = broadcast<T>(a.template at<R>(r, i));
+      UNROLL for (int v = 0; v < V; ++v) sum[r][v] += x * b[v];
+    }
+  }
+}
+
+// Calls body(first row, std::integral constant R) over near equal tiles of at most kRowTile rows.
+template <int R>
+struct Rows {
+  static constexpr int value = R;
+};
+template <class Body>
+INLINE void for_each_tile(int64_t n, Body&& body) {
+  const int64_t tiles = (n + kRowTile - 1) / kRowTile;
+  for (int64_t i = 0, begin = 0; i < tiles; ++i) {
+    const int64_t rows = n / tiles + (i < n % tiles);
+    switch (rows) {
+      case 1: body(begin, Rows<1>{}); break;
+      case 2: body(begin, Rows<2>{}); break;
+      case 3: body(begin, Rows<3>{}); break;
+      case 4: body(begin, Rows<4>{}); break;
+#if FUSED_LSTM_ROW_TILE > 5
+      case 5: body(begin, Rows<5>{}); break;
+#endif
+      default: body(begin, Rows<kRowTile>{}); break;
+    }
+    begin += rows;
+  }
+}
+
+// One tile: sums of V vectors from column `column` on, started from bias, and stored to or added to c.
+template <int R, int V, class T, class Operand>
+NOINLINE void tile_gemm(const Operand& a, int64_t k, const T* panel, int64_t stride, const T* bias, bool accumulate,
+                        T* const* c, int64_t c_begin, int64_t c_valid) {
+  Vec<T> sum[R][V];
+  UNROLL for (int r = 0; r < R; ++r) {
+    UNROLL for (int v = 0; v < V; ++v) sum[r][v] = bias ? load<T>(bias + v * kLanes<T>) : Vec<T>{};
+  }
+  if (accumulate) {
+    UNROLL for (int r = 0; r < R; ++r) {
+      if (c[r]) __builtin_prefetch(c[r] + c_begin, 1, 3);
+    }
+  }
+  multiply_add<R, V, T>(sum, a, k, panel, stride);
+  UNROLL for (int r = 0; r < R; ++r) {
+    if (!c[r]) continue;
+    UNROLL for (int v = 0; v < V; ++v) {
+      const int64_t valid = c_valid - v * kLanes<T>;
+      T* out = c[r] + c_begin + v * kLanes<T>;
+      if (valid <= 0) continue;
+      Vec<T> result = sum[r][v];
+      if (accumulate) result += load_some<T>(out, valid);
+      store_some<T>(out, result, valid);
+    }
+  }
+}
+
+template <int R, class T, class Operand>
+INLINE void tile_panel(const Operand& a, int64_t k, const T* panel, int vectors, const T* bias, bool accumulate,
+                       T* const* c, int64_t c_begin, int64_t c_valid) {
+  const int64_t stride = vectors * int64_t{kLanes<T>};
+  for (int v = 0; v < vectors; v += kPass) {
+    const int64_t column = v * int64_t{kLanes<T>};
+    const T* b = bias ? bias + column : nullptr;
+    const T* w = panel + column;
+    const int64_t begin = c_begin + column, valid = c_valid - column;
+    switch (vectors - v < kPass ? vectors - v : kPass) {
+      case 1: tile_gemm<R, 1, T>(a, k, w, stride, b, accumulate, c, begin, valid); break;
+#if FUSED_LSTM_PASS_VECTORS > 2
+      case 2: tile_gemm<R, 2, T>(a, k, w, stride, b, accumulate, c, begin, valid); break;
+      case 3: tile_gemm<R, 3, T>(a, k, w, stride, b, accumulate, c, begin, valid); break;
+#endif
+      default: tile_gemm<R, kPass, T>(a, k, w, stride, b, accumulate, c, begin, valid); break;
+    }
+  }
+}
+
+template <int R, class T>
+INLINE RowOperand<T> rows_at(const T* const* rows, int64_t column) {
+  RowOperand<T> a;
+  UNROLL for (int r = 0; r < R; ++r) a.row[r] = rows[r] + column;
+  return a;
+}
+
+template <class T>
+void gemm(const GemmArgs<T>& g) {
+  for_each_tile(g.n, [&](int64_t i, auto tile) {
+    constexpr int R = decltype(tile)::value;
+    tile_panel<R, T>(rows_at<R>(g.a + i, g.a_begin), g.k, g.panel, g.vectors, g.bias, g.accumulate, g.c + i, g.c_begin,
+                     g.c_valid);
+  });
+}
+
+template <class T>
+void gemm_packed(const PackedGemmArgs<T>& g) {
+  const T* nothing = nullptr;
+  for_each_tile(g.m, [&](int64_t i, auto tile) {
+    constexpr int R = decltype(tile)::value;
+    tile_panel<R, T>(PackedOperand<T>{g.packed + i * g.k}, g.k, g.panel, g.vectors, nothing, g.accumulate, g.c + i,
+                     g.c_begin, g.c_valid);
+  });
+}
+
+template <class T>
+void pack_columns(const T* src, int64_t ld, int64_t k, int64_t begin, int64_t m, T* dst) {
+  for_each_tile(m, [&](int64_t i, auto tile) {
+    constexpr int R = decltype(tile)::value;
+    const T* from = src + begin + i;
+    T* to = dst + i * k;
+    for (int64_t j = 0; j < k; ++j, from += ld, to += R) {
+      UNROLL for (int r = 0; r < R; ++r) to[r] = from[r];
+    }
+  });
+}
+
+template <class T>
+void pack_rows(const T* const* rows, int64_t n, int64_t begin, int64_t valid, int64_t width, T* dst) {
+  for (int64_t i = 0; i < n; ++i, dst += width)
+    for (int64_t j = 0; j < width; j += kLanes<T>)
+      store<T>(dst + j, j < valid ? load_some<T>(rows[i] + begin + j, valid - j) : Vec<T>{});
+}
+
+// Transposing through the stack: the loads and stores are vectors, the shuffle is the store-forwarded gather below.
+template <class T>
+void pack_transposed(const T* w, int64_t ld, int64_t valid, int64_t k, T* dst, int64_t dst_stride) {
+  constexpr int L = kLanes<T>;
+  int64_t i = 0;
+#if FUSED_LSTM_CAN_SHUFFLE
+  if (valid == L) {
+    for (; i + L <= k; i += L) {
+      Vec<T> rows[L];
+      UNROLL for (int u = 0; u < L; ++u) rows[u] = load<T>(w + u * ld + i);
+      transpose<T>(rows);
+      UNROLL for (int u = 0; u < L; ++u) store<T>(dst + (i + u) * dst_stride, rows[u]);
+    }
+  }
+#endif
+  for (; i < k; ++i)
+    for (int u = 0; u < L; ++u) dst[i * dst_stride + u] = u < valid ? w[u * ld + i] : T(0);
+}
+
+template <class T>
+INLINE T horizontal_sum(Vec<T> v) {
+  T lanes[kLanes<T>];
+  store<T>(lanes, v);
+  for (int width = kLanes<T> / 2; width > 0; width /= 2)
+    for (int i = 0; i < width; ++i) lanes[i] += lanes[i + width];
+  return lanes[0];
+}
+
+template <class T>
+void dot4(const DotArgs<T>& d) {
+  constexpr int L = kLanes<T>;
+  for (int64_t r = 0; r < d.n; ++r) {
+    const T* a = d.a[r];
+    Vec<T> even[4] = {}, odd[4] = {};
+    int64_t i = 0;
+    for (; i + 2 * L <= d.k; i += 2 * L) {
+      const Vec<T> x = load<T>(a + i), y = load<T>(a + i + L);
+      UNROLL for (int q = 0; q < 4; ++q) {
+        even[q] += x * load<T>(d.w[q] + i);
+        odd[q] += y * load<T>(d.w[q] + i + L);
+      }
+    }
+    for (; i < d.k; i += L) {
+      const Vec<T> x = load_some<T>(a + i, d.k - i);
+      UNROLL for (int q = 0; q < 4; ++q) even[q] += x * load_some<T>(d.w[q] + i, d.k - i);
+    }
+    UNROLL for (int q = 0; q < 4; ++q) {
+      T* out = d.c[r] + d.c_column[q];
+      const T sum = horizontal_sum<T>(even[q] + odd[q]);
+      *out = d.accumulate ? *out + sum : sum;
+    }
+  }
+}
