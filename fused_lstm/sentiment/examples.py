@@ -1,0 +1,47 @@
+"""What every reader yields and every later stage takes: labelled texts, and the rows that could not be read."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Example(NamedTuple):
+    """One labelled text. ``kind`` names the construction for texts of the embedded corpus, else it is empty."""
+
+    label: str
+    text: str
+    kind: str = ""
+
+
+class DataError(Exception):
+    """The data as a whole cannot be used; the message names file, expectation, finding and remedy."""
+
+
+class RowProblems:
+    """Collects rows that could not be read. With ``strict`` the first one is fatal (`DataError`).
+
+    Every problem is counted; the messages of the first ``keep`` are kept for display.
+    """
+
+    def __init__(self, strict: bool = False, keep: int = 10) -> None:
+        self.strict = strict
+        self.keep = keep
+        self.count = 0
+        self.messages: list[str] = []
+
+    def add(self, path: object, line: int, reason: str) -> None:
+        """Notes that ``line`` (counted from 1) of ``path`` was left out because of ``reason``."""
+        message = f"{path}:{line}: {reason}"
+        if self.strict:
+            raise DataError(f"{message} (rows like this are skipped without --strict)")
+        self.count += 1
+        if len(self.messages) < self.keep:
+            self.messages.append(message)
+
+    def lines(self) -> list[str]:
+        """The report for a person; empty when nothing was wrong."""
+        if not self.count:
+            return []
+        hidden = self.count - len(self.messages)
+        rest = [f"... and {hidden} more"] if hidden else []
+        return [f"{self.count} row(s) could not be read and were left out:", *self.messages, *rest]

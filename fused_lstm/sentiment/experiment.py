@@ -1,0 +1,198 @@
+"""One training run from data to report: vocabulary, model, training, evaluation, baseline, files.
+
+The model is on disk before anything that only reports is started.
+"""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+from .baseline import Baseline, BaselineUnavailable, run_baseline
+from .batches import NumberedTexts
+from .datasets import Dataset
+from .examples import Example
+from .model import ModelConfig, SentimentClassifier
+from .plots import PlotsUnavailable, draw_plots
+from .predictor import number_examples, predict_texts
+from .report import PartResult, RunReport
+from .samples import sample_texts
+from .splits import TEST
+from .store import ModelSettings, StoredModel, prepare_folder, require_safetensors, save
+from .tokens import Vocabulary, tokenize
+from .training import EpochMetrics, TrainResult, TrainSettings, evaluate, fit
+
+COMPOSE = "compose"
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What a user can set about a run, beside the data. `defaults_for` gives the values that suit a data set."""
+
+    embedding: int = 128
+    hidden: int = 128
+    layers: int = 1
+    bidirectional: bool = True
+    pooling: str = "max"
+    dropout: float = 0.5
+    embedding_dropout: float = 0.3
+    word_dropout: float = 0.1
+    min_count: int = 2
+    max_vocabulary: int = 50_000
+    max_length: int = 512
+    training: TrainSettings = TrainSettings()
+    lstm: str = "fused"
+    baseline: bool = True
+    baseline_order: int = 2
+    plots: bool = True
+
+
+def defaults_for(dataset: Dataset) -> RunOptions:
+    """Settings chosen on dev parts: a small model for the embedded corpus, large batches for many texts."""
+    if dataset.embedded:
+        return RunOptions(
+            embedding=48,
+            hidden=48,
+            dropout=0.2,
+            embedding_dropout=0.1,
+            word_dropout=0.02,
+            min_count=1,
+            training=TrainSettings(epochs=6, lr=5e-3),
+            baseline_order=4,
+        )
+    if len(dataset.train) >= 40_000:
+        return RunOptions(training=TrainSettings(epochs=4, batch_size=128))
+    return RunOptions(training=TrainSettings(epochs=6))
+
+
+def run(dataset: Dataset, options: RunOptions, folder: Path, say: Say) -> RunReport:
+    """Trains on ``dataset``, writes model and report into ``folder``, tells a person about it through ``say``."""
+    require_safetensors()
+    prepare_folder(folder)
+    counts = {"train": len(dataset.train), "dev": len(dataset.dev), "test": len(dataset.test)}
+    if dataset.composed:
+        counts[COMPOSE] = len(dataset.composed)
+    say(f"Data: {dataset.name}: " + ", ".join(f"{name} {count:,}" for name, count in counts.items()))
+    for note in dataset.notes:
+        say(f"  {note}")
+
+    model = _untrained(dataset, options)
+    network = model.network
+    parameters = sum(p.numel() for p in network.parameters())
+    environment = {
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "parameters": parameters,
+        "vocabulary": len(model.vocabulary),
+    }
+    say(
+        f"Model: {parameters:,} parameters, vocabulary {len(model.vocabulary):,}, "
+        f"LSTM {options.lstm}, {environment['threads']} thread(s)"
+    )
+    result = _train(model, dataset, options, say)
+    save(folder, network, model.vocabulary, model.settings)
+    say(f"Model of epoch {result.best_epoch or '-'} saved in {folder}")
+
+    parts = {TEST: evaluate_part(model, dataset.test)}
+    if dataset.composed:
+        parts[COMPOSE] = evaluate_part(model, dataset.composed)
+    notes = list(dataset.notes)
+    baseline = _baseline(dataset, options, notes)
+    texts, truths = sample_texts(dataset, model.vocabulary)
+    samples = list(zip(predict_texts(model, texts), truths))
+    settings = {k: v for k, v in asdict(options).items() if k != "training"} | asdict(options.training)
+    plots = _plots(folder, result, parts[TEST], options, notes)
+    report = RunReport(dataset.name, counts, notes, settings, environment, result, parts, baseline, samples, plots)
+    report.write(folder)
+    return report
+
+
+def evaluate_part(model: StoredModel, examples: Sequence[Example]) -> PartResult:
+    """Loss, counts, speed, and hits by construction where examples name one."""
+    settings = model.settings
+    texts = number_examples(examples, model.vocabulary, settings.classes, settings.max_length)
+    started = time.perf_counter()
+    loss, evaluation, predicted = evaluate(model.network, texts, settings.classes)
+    seconds = time.perf_counter() - started
+    totals, hits = Counter[str](), Counter[str]()
+    for example, right in zip(examples, (predicted == texts.labels).tolist()):
+        if example.kind:
+            totals[example.kind] += 1
+            hits[example.kind] += right
+    return PartResult(evaluation, loss, seconds, {kind: (hits[kind], total) for kind, total in totals.items()})
+
+
+def _untrained(dataset: Dataset, options: RunOptions) -> StoredModel:
+    tokens = (tokenize(example.text) for example in dataset.train)
+    vocabulary = Vocabulary.build(tokens, options.min_count, options.max_vocabulary)
+    config = ModelConfig(
+        vocabulary=len(vocabulary),
+        classes=len(dataset.classes),
+        embedding=options.embedding,
+        hidden=options.hidden,
+        layers=options.layers,
+        bidirectional=options.bidirectional,
+        pooling=options.pooling,
+        dropout=options.dropout,
+        embedding_dropout=options.embedding_dropout,
+        word_dropout=options.word_dropout,
+    )
+    settings = ModelSettings(
+        model=config,
+        classes=tuple(dataset.classes),
+        max_length=options.max_length,
+        trained_on=dataset.name,
+        embedded=dataset.embedded,
+        training=asdict(options.training) | {"lstm": options.lstm},
+    )
+    return StoredModel(SentimentClassifier(config, options.lstm), vocabulary, settings)
+
+
+def _train(model: StoredModel, dataset: Dataset, options: RunOptions, say: Say) -> TrainResult:
+    settings = model.settings
+
+    def number(examples: Sequence[Example]) -> NumberedTexts:
+        return number_examples(examples, model.vocabulary, settings.classes, settings.max_length)
+
+    def on_epoch(metrics: EpochMetrics) -> None:
+        say(metrics.line())
+
+    result = fit(
+        model.network, number(dataset.train), number(dataset.dev), settings.classes, options.training, on_epoch
+    )
+    if result.interrupted:
+        say("Interrupted: keeping the best weights so far.")
+    return result
+
+
+def _baseline(dataset: Dataset, options: RunOptions, notes: list[str]) -> Baseline | None:
+    if not options.baseline:
+        notes.append("The linear baseline was not asked for.")
+        return None
+    others = {TEST: dataset.test, COMPOSE: dataset.composed}
+    try:
+        return run_baseline(dataset.train, dataset.dev, others, dataset.classes, options.baseline_order)
+    except BaselineUnavailable as error:
+        notes.append(f"No baseline row: {error}.")
+        return None
+
+
+def _plots(
+    folder: Path, result: TrainResult, test: PartResult, options: RunOptions, notes: list[str]
+) -> list[str]:
+    if not options.plots or not result.history:
+        return []
+    try:
+        return [path.name for path in draw_plots(folder, result.history, test.evaluation)]
+    except PlotsUnavailable as error:
+        notes.append(f"No plots: {error}.")
+        return []

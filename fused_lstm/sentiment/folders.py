@@ -1,0 +1,69 @@
+"""Folders of data: which files hold which part, and trees of one text file per example (aclImdb)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .examples import DataError, Example, RowProblems
+from .readers import NumberedLines, kind_of
+from .splits import DEV, TEST, TRAIN
+
+_PART_NAMES = {TRAIN: ("train", "training"), DEV: ("dev", "valid", "validation", "val"), TEST: ("test", "testing")}
+_UNLABELLED = ("unsup", "unlabeled", "unlabelled")
+_TEXT_SUFFIXES = (".txt", ".txt.gz", ".txt.xz")
+
+
+def find_part_files(folder: Path, skip: set[str]) -> dict[str, Path]:
+    """The files named train.*, dev.* and test.* in a readable format; parts in ``skip`` are not looked for.
+
+    Raises `DataError` if several files claim one part.
+    """
+    found: dict[str, Path] = {}
+    for part, names in _PART_NAMES.items():
+        if part in skip:
+            continue
+        files = sorted(
+            file
+            for file in folder.iterdir()
+            if file.is_file() and kind_of(file) is not None and file.name.lower().split(".")[0] in names
+        )
+        if len(files) > 1:
+            listed = ", ".join(file.name for file in files)
+            raise DataError(f"{folder}: several files could be the {part} part ({listed}); choose with --{part}-file")
+        if files:
+            found[part] = files[0]
+    return found
+
+
+def read_class_tree(folder: Path, problems: RowProblems) -> dict[str, list[Example]]:
+    """The parts of a tree part/class/*.txt, or of a tree class/*.txt, which is training data, to be divided later."""
+    roots = {part: _part_folder(folder, part) for part in _PART_NAMES}
+    if not any(roots.values()):
+        roots = {TRAIN: folder}
+    parts = {part: _read_classes(root, problems) for part, root in roots.items() if root is not None}
+    return {part: examples for part, examples in parts.items() if examples}
+
+
+def _part_folder(folder: Path, part: str) -> Path | None:
+    return next((folder / name for name in _PART_NAMES[part] if (folder / name).is_dir()), None)
+
+
+def _class_folders(root: Path) -> list[Path]:
+    folders = [child for child in sorted(root.iterdir()) if child.is_dir() and child.name not in _UNLABELLED]
+    return [child for child in folders if any(_text_files(child))]
+
+
+def _text_files(folder: Path) -> list[Path]:
+    return sorted(file for file in folder.iterdir() if file.is_file() and file.name.lower().endswith(_TEXT_SUFFIXES))
+
+
+def _read_classes(root: Path, problems: RowProblems) -> list[Example]:
+    examples = []
+    for folder in _class_folders(root):
+        for file in _text_files(folder):
+            text = "\n".join(NumberedLines(file, problems)).strip()
+            if text:
+                examples.append(Example(folder.name, text))
+            else:
+                problems.add(file, 1, "the text is empty")
+    return examples

@@ -1,0 +1,238 @@
+"""One file of labelled texts to examples: TSV, CSV or JSON Lines, plain or compressed with gzip or xz.
+
+Lines end at \\n alone: texts may hold other characters that Python counts as line breaks. Rows that cannot be used are
+noted in a `RowProblems` and left out; a file that cannot be used raises `DataError`.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import gzip
+import json
+import lzma
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from .examples import DataError, Example, RowProblems
+
+LABEL_NAMES = ("label", "sentiment", "polarity", "class", "category", "target")
+TEXT_NAMES = ("text", "sentence", "review", "comment", "content", "phrase")
+
+_KINDS = {".tsv": "tsv", ".txt": "tsv", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl"}
+_PACKED = (".gz", ".xz")
+KINDS = ("tsv", "csv", "jsonl")
+
+
+@dataclass(frozen=True)
+class Fields:
+    """Names of the columns or JSON fields. None: the first of the usual names (see above) that is present."""
+
+    label: str | None = None
+    text: str | None = None
+
+    @property
+    def named(self) -> bool:
+        return self.label is not None or self.text is not None
+
+    def label_names(self) -> tuple[str, ...]:
+        return LABEL_NAMES if self.label is None else (self.label.lower(),)
+
+    def text_names(self) -> tuple[str, ...]:
+        return TEXT_NAMES if self.text is None else (self.text.lower(),)
+
+
+def kind_of(path: Path) -> str | None:
+    """"tsv", "csv" or "jsonl" by the file's name, a final .gz or .xz set aside; None for other names."""
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if suffixes and suffixes[-1] in _PACKED:
+        suffixes.pop()
+    return _KINDS.get(suffixes[-1]) if suffixes else None
+
+
+def read_file(path: Path, fields: Fields, problems: RowProblems, kind: str | None = None) -> list[Example]:
+    """The examples of one file. ``kind`` overrides what the file's name says.
+
+    Raises `DataError` if the file is missing, damaged, of an unknown kind, or lacks the named columns.
+    """
+    kind = kind or kind_of(path)
+    if kind not in KINDS:
+        raise DataError(
+            f"{path}: cannot tell the format from the name; expected one of {', '.join(_KINDS)} "
+            "(with .gz or .xz if compressed); name it with --data-format"
+        )
+    lines = NumberedLines(path, problems)
+    if kind == "jsonl":
+        return list(_json_examples(lines, fields))
+    if kind == "csv":
+        return list(_column_examples(lines, _csv_rows(lines), fields, separator=None))
+    return list(_column_examples(lines, _tsv_rows(lines), fields, separator="\t"))
+
+
+class NumberedLines:
+    """Iterates over the decoded lines of a file, without their ends; ``number`` is that of the line last given."""
+
+    def __init__(self, path: Path, problems: RowProblems) -> None:
+        self.path = path
+        self.problems = problems
+        self.number = 0
+
+    def __iter__(self) -> Iterator[str]:
+        try:
+            with open_binary(self.path) as stream:
+                for number, raw in enumerate(stream, start=1):
+                    self.number = number
+                    line = self._decode(raw)
+                    if line is not None:
+                        yield line
+        except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
+            raise DataError(f"{self.path}: the archive is damaged after line {self.number} ({error})") from error
+        except OSError as error:
+            raise DataError(f"{self.path}: cannot be read: {error.strerror or error}") from error
+
+    def bad(self, reason: str, line: int | None = None) -> None:
+        """Notes a row of this file as unusable."""
+        self.problems.add(self.path, line or self.number, reason)
+
+    def _decode(self, raw: bytes) -> str | None:
+        if self.number == 1:
+            if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+                raise DataError(f"{self.path}: the text is UTF-16; convert it to UTF-8 (iconv -f UTF-16 -t UTF-8)")
+            raw = raw.removeprefix(codecs.BOM_UTF8)
+        try:
+            return raw.decode("utf-8").removesuffix("\n").removesuffix("\r")
+        except UnicodeDecodeError as error:
+            self.bad(f"not UTF-8 at byte {error.start + 1} of the line")
+            return None
+
+
+def open_binary(path: Path) -> IO[bytes]:
+    """Opens a file for reading, unpacking gzip and xz, which are told by their first bytes and not by the name."""
+    with open(path, "rb") as stream:
+        magic = stream.read(6)
+    if magic.startswith(b"\x1f\x8b"):
+        return gzip.open(path, "rb")
+    if magic == b"\xfd7zXZ\x00":
+        return lzma.open(path, "rb")
+    return open(path, "rb")
+
+
+def _tsv_rows(lines: NumberedLines) -> Iterator[tuple[int, list[str]]]:
+    for line in lines:
+        if line.strip():
+            yield lines.number, line.split("\t")
+
+
+def _csv_rows(lines: NumberedLines) -> Iterator[tuple[int, list[str]]]:
+    starts: list[int] = []
+
+    def feed() -> Iterator[str]:
+        for line in lines:
+            starts.append(lines.number)
+            yield line + "\n"
+
+    # Strict, because otherwise a quote that is never closed would silently swallow the rest of the file.
+    rows = csv.reader(feed(), strict=True)
+    while True:
+        starts.clear()
+        try:
+            cells = next(rows)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            lines.bad(f"not a CSV row: {error}", starts[0])
+            continue
+        if any(cell.strip() for cell in cells):
+            yield starts[0], cells
+
+
+def _column_examples(
+    lines: NumberedLines, rows: Iterator[tuple[int, list[str]]], fields: Fields, separator: str | None
+) -> Iterator[Example]:
+    """Rows of cells to examples. Without a header, cells after the second are joined to the text by ``separator``;
+    where there is none (CSV quotes such texts) they are a fault."""
+    label_at, text_at = 0, 1
+    header: tuple[int, int] | None = None
+    for index, (number, cells) in enumerate(rows):
+        if index == 0:
+            header = _header(cells, fields, lines.path)
+            if header is not None:
+                label_at, text_at = header
+                continue
+        if header is None and len(cells) > 2:
+            if separator is None:
+                lines.bad(f"expected 2 columns (quote a text that holds commas), found {len(cells)}", number)
+                continue
+            cells = [cells[0], separator.join(cells[1:])]
+        if len(cells) <= max(label_at, text_at):
+            lines.bad(f"expected a label and a text, found {len(cells)} column(s)", number)
+            continue
+        example = _example(cells[label_at], cells[text_at])
+        if isinstance(example, str):
+            lines.bad(example, number)
+        else:
+            yield example
+
+
+def _header(cells: Sequence[str], fields: Fields, path: Path) -> tuple[int, int] | None:
+    """Columns of label and text if the first row names them; None if it is data."""
+    names = [cell.strip().lower() for cell in cells]
+    label_at = next((names.index(name) for name in fields.label_names() if name in names), None)
+    text_at = next((names.index(name) for name in fields.text_names() if name in names), None)
+    if label_at is not None and text_at is None and len(names) == 2 and fields.text is None:
+        text_at = 1 - label_at
+    if label_at is not None and text_at is not None:
+        return label_at, text_at
+    if fields.named:
+        missing = fields.label_names() if label_at is None else fields.text_names()
+        raise DataError(
+            f"{path}: expected a column named {' or '.join(map(repr, missing))} in the first row; "
+            f"it has {', '.join(map(repr, cells))}"
+        )
+    return None
+
+
+def _json_examples(lines: NumberedLines, fields: Fields) -> Iterator[Example]:
+    for line in lines:
+        if not line.strip():
+            continue
+        if lines.number == 1 and line.lstrip().startswith("["):
+            raise DataError(f"{lines.path}: a JSON array; expected JSON Lines, one object on each line")
+        example = _json_example(line, fields)
+        if isinstance(example, str):
+            lines.bad(example)
+        else:
+            yield example
+
+
+def _json_example(line: str, fields: Fields) -> Example | str:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        return f"not JSON: {error}"
+    if not isinstance(row, dict):
+        return f"expected a JSON object, found {type(row).__name__}"
+    row = {key.lower(): value for key, value in row.items()}
+    label_name = next((name for name in fields.label_names() if name in row), None)
+    text_name = next((name for name in fields.text_names() if name in row), None)
+    if label_name is None or text_name is None:
+        missing = "label" if label_name is None else "text"
+        return f"no {missing} field; the fields are {', '.join(map(repr, row)) or 'none'}"
+    label, text = row[label_name], row[text_name]
+    if isinstance(label, bool):
+        label = str(label).lower()
+    if not isinstance(label, (str, int, float)) or not isinstance(text, str):
+        return f"expected a label and a string, found {type(label).__name__} and {type(text).__name__}"
+    return _example(str(label), text)
+
+
+def _example(label: str, text: str) -> Example | str:
+    label, text = label.strip(), text.strip()
+    if not label:
+        return "the label is empty"
+    if not text:
+        return "the text is empty"
+    return Example(label, text)
