@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from . import _library  # noqa: F401  (loading it registers the operators)
 from .cells import CELLS
@@ -19,6 +20,7 @@ from .reference import lstm_layer as _reference_layer
 
 _forward_op = torch.ops.fused_lstm.lstm_layer.default
 _backward_op = torch.ops.fused_lstm.lstm_layer_backward.default
+_below_autograd = torch._C._AutoDispatchBelowAutograd  # saves the way through the formulas registered below
 
 DIRECTIONS = ("forward", "reverse", "both")
 _UNIT_PAD = 16  # kUnitPad in csrc/core/problem.h
@@ -59,15 +61,27 @@ def lstm_layer(
     """
     differentiable = (x, h0, c0, recurrent_scale, cell_params, *weights)
     save = torch.is_grad_enabled() and any([t is not None and t.requires_grad for t in differentiable])
-    if save and not torch.compiler.is_compiling():
+    if torch.compiler.is_compiling():
+        return _forward_op(
+            x, h0, c0, weights, batch_sizes, lengths, resets, recurrent_scale, cell_params, cell_inputs,
+            cell, direction, batch_first, save,
+        )[:3]  # fmt: skip
+    if forward_ad._current_level >= 0:  # forward-mode derivatives: of torch operations, as the operators have none
+        return _reference_layer(
+            x, h0, c0, weights, batch_sizes=batch_sizes, lengths=lengths, resets=resets,
+            recurrent_scale=recurrent_scale, cell=CELLS[cell].name, cell_params=cell_params, cell_inputs=cell_inputs,
+            direction=DIRECTIONS[direction], batch_first=batch_first,
+        )  # fmt: skip
+    if save:
         return LSTMLayerFunction.apply(
             x, h0, c0, recurrent_scale, cell_params, batch_sizes, lengths, resets, cell_inputs,
             cell, direction, batch_first, *weights,
         )[:3]  # fmt: skip
-    return _forward_op(
-        x, h0, c0, weights, batch_sizes, lengths, resets, recurrent_scale, cell_params, cell_inputs,
-        cell, direction, batch_first, save,
-    )[:3]  # fmt: skip
+    with _below_autograd():
+        return _forward_op(
+            x, h0, c0, weights, batch_sizes, lengths, resets, recurrent_scale, cell_params, cell_inputs,
+            cell, direction, batch_first, False,
+        )[:3]  # fmt: skip
 
 
 # ---- shapes
@@ -166,10 +180,11 @@ def _gradients(
             cell, direction, batch_first, needs, *weights,
         )  # fmt: skip
     else:
-        gradients = _backward_op(
-            *cotangents, x, h0, c0, weights, batch_sizes, lengths, resets, recurrent_scale, cell_params, cell_inputs,
-            y, reserve, cell, direction, batch_first, needs,
-        )  # fmt: skip
+        with _below_autograd():
+            gradients = _backward_op(
+                *cotangents, x, h0, c0, weights, batch_sizes, lengths, resets, recurrent_scale, cell_params,
+                cell_inputs, y, reserve, cell, direction, batch_first, needs,
+            )  # fmt: skip
     answer = iter(gradients)
     one = {need: next(answer) for need in (NEED_X, NEED_H0, NEED_C0) if needs & need}
     each = {
@@ -191,15 +206,16 @@ def _gradients(
 class LSTMLayerFunction(torch.autograd.Function):
     """The operator for eager training: flat tensors in, y, h_n, c_n and the reserve out."""
 
+    # apply() binds the arguments to the signature of forward at every call: one name costs less time than thirteen.
     @staticmethod
-    def forward(
-        x, h0, c0, recurrent_scale, cell_params, batch_sizes, lengths, resets, cell_inputs,
-        cell, direction, batch_first, *weights,
-    ):  # fmt: skip
-        return _forward_op(
-            x, h0, c0, weights, batch_sizes, lengths, resets, recurrent_scale, cell_params, cell_inputs,
-            cell, direction, batch_first, True,
-        )  # fmt: skip
+    def forward(*inputs):
+        (x, h0, c0, recurrent_scale, cell_params, batch_sizes, lengths, resets, cell_inputs,
+         cell, direction, batch_first, *weights) = inputs  # fmt: skip
+        with _below_autograd():
+            return _forward_op(
+                x, h0, c0, weights, batch_sizes, lengths, resets, recurrent_scale, cell_params, cell_inputs,
+                cell, direction, batch_first, True,
+            )  # fmt: skip
 
     @staticmethod
     def setup_context(ctx, inputs, output):
@@ -259,10 +275,9 @@ class LSTMLayerBackwardFunction(torch.autograd.Function):
     """The backward operator as a function of flat tensors that has derivatives itself."""
 
     @staticmethod
-    def forward(
-        dy, dh_n, dc_n, x, h0, c0, recurrent_scale, cell_params, batch_sizes, lengths, resets, cell_inputs, y, reserve,
-        cell, direction, batch_first, needs, *weights,
-    ):  # fmt: skip
+    def forward(*inputs):
+        (dy, dh_n, dc_n, x, h0, c0, recurrent_scale, cell_params, batch_sizes, lengths, resets, cell_inputs, y, reserve,
+         cell, direction, batch_first, needs, *weights) = inputs  # fmt: skip
         return tuple(
             _backward_op(
                 dy, dh_n, dc_n, x, h0, c0, weights, batch_sizes, lengths, resets, recurrent_scale, cell_params,
