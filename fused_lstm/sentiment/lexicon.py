@@ -1,7 +1,7 @@
 """The words and sentence frames of the embedded corpus, English and Chinese.
 
 A clause names an aspect and an opinion with an aside on either side of the opinion. The asides keep an operator ("but",
-"deny") and the opinion it governs more than four tokens apart, on both sides alike, so no short n-gram contains both.
+"deny") at least four tokens away from any opinion, on both sides alike, so no 4-gram contains both.
 
 A frame is a whole sentence with one slot per clause, {0}, {1}, {2}. The first group is used for training, dev and test;
 the nested frames appear in the ``compose`` split alone.
@@ -54,7 +54,7 @@ ENGLISH = Lexicon(
         "stale awkward messy lifeless crude forced flat dreary".split()
     ),
     asides=(
-        "to me",
+        "as for me",
         "if you ask me",
         "by any measure",
         "in my view",
@@ -63,7 +63,7 @@ ENGLISH = Lexicon(
         "on a second look",
         "all in all",
         "for what it is",
-        "that evening",
+        "on that evening",
     ),
     openings=(
         "",

@@ -109,7 +109,10 @@ def load(folder: Path, backend: str = "fused") -> StoredModel:
     """Reads a model folder. Raises `StoreError` if it is missing, foreign, newer, incomplete or damaged."""
     settings = _read_settings(folder)
     vocabulary = _read_vocabulary(folder, settings)
-    network = SentimentClassifier(settings.model, backend)
+    try:
+        network = SentimentClassifier(settings.model, backend)
+    except (ValueError, RuntimeError) as error:
+        raise StoreError(f"{folder / CONFIG}: no model can be made from it: {error}") from error
     _load_weights(folder / WEIGHTS, network)
     return StoredModel(network.eval(), vocabulary, settings)
 
@@ -126,18 +129,45 @@ def _read_settings(folder: Path) -> ModelSettings:
             f"{folder / CONFIG}: format version {version!r} is not one this program reads (up to {VERSION}); "
             "upgrade fused_lstm or train the model again"
         )
-    for name, expected in config.get("sha256", {}).items():
-        if name in (WEIGHTS, VOCABULARY) and _checksum(folder / name) != expected:
+    entries = _Entries(folder / CONFIG, config)
+    checksums = entries.take("sha256", dict)
+    for name in (WEIGHTS, VOCABULARY):
+        if _checksum(folder / name) != checksums.get(name):
             raise StoreError(f"{folder / name}: does not belong to {CONFIG} or is damaged; train the model again")
-    try:
-        model = ModelConfig(**{f.name: config["model"][f.name] for f in fields(ModelConfig)})
-        known = {f.name: config[f.name] for f in fields(ModelSettings)}
-        settings = ModelSettings(**known | {"model": model, "classes": tuple(config["classes"])})
-    except (KeyError, TypeError) as error:
-        raise StoreError(f"{folder / CONFIG}: the entry {error} is missing or wrong; train the model again") from error
-    if len(settings.classes) != model.classes:
-        raise StoreError(f"{folder / CONFIG}: names {len(settings.classes)} classes, the model has {model.classes}")
+    sizes = _Entries(folder / CONFIG, entries.take("model", dict))
+    types = {"int": int, "float": float, "bool": bool, "str": str}
+    settings = ModelSettings(
+        model=ModelConfig(**{f.name: sizes.take(f.name, types[f.type]) for f in fields(ModelConfig)}),
+        classes=tuple(map(str, entries.take("classes", list))),
+        max_length=entries.take("max_length", int),
+        trained_on=entries.take("trained_on", str),
+        embedded=entries.take("embedded", bool),
+        training=entries.take("training", dict),
+    )
+    if len(settings.classes) != settings.model.classes:
+        raise StoreError(
+            f"{folder / CONFIG}: names {len(settings.classes)} classes, the model has {settings.model.classes}"
+        )
     return settings
+
+
+class _Entries:
+    """A JSON object whose entries must be there and of the right type."""
+
+    def __init__(self, path: Path, values: dict[str, Any]) -> None:
+        self._path, self._values = path, values
+
+    def take(self, name: str, kind: type) -> Any:
+        value = self._values.get(name)
+        # JSON writes 1.0 and 1 as it likes, and Python counts True as an int.
+        if kind is float and type(value) is int:
+            value = float(value)
+        if type(value) is not kind:
+            raise StoreError(
+                f"{self._path}: the entry {name!r} should be of type {kind.__name__} but is {value!r}; "
+                "train the model again"
+            )
+        return value
 
 
 def _read_vocabulary(folder: Path, settings: ModelSettings) -> Vocabulary:

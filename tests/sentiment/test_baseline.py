@@ -1,0 +1,47 @@
+"""The linear model: right on what words tell, helpless on the embedded corpus."""
+
+import sys
+
+import pytest
+
+from fused_lstm.sentiment.baseline import BaselineUnavailable, ngrams, run_baseline
+from fused_lstm.sentiment.datasets import embedded_dataset
+from fused_lstm.sentiment.examples import Example
+
+from .conftest import easy_examples
+
+
+def test_ngrams():
+    assert ngrams("A b, c", 2) == ["a", "b", ",", "c", "a b", "b ,", ", c"]
+    assert ngrams("好吃", 4) == ["好", "吃", "好 吃"]
+
+
+def test_learns_what_single_words_tell():
+    examples = easy_examples(300)
+    baseline = run_baseline(examples[:200], examples[200:250], {"test": examples[250:]}, ("bad", "good"), 2)
+    assert baseline.parts["test"].accuracy == 1.0
+    assert baseline.parts["test"].classes == ("bad", "good")
+
+
+def test_three_classes():
+    examples = easy_examples(200) + [Example("fair", f"an ordinary room {i}") for i in range(100)]
+    parts = examples[::2], examples[1::4], {"test": examples[3::4], "none": []}
+    baseline = run_baseline(*parts, ("bad", "fair", "good"), 1)
+    assert baseline.parts["test"].accuracy == 1.0
+    assert "none" not in baseline.parts
+
+
+@pytest.mark.parametrize(("order", "seed"), [(4, 7), (1, 7), (4, 1)])
+def test_n_grams_stay_at_the_ceiling_of_words_on_the_embedded_corpus(order, seed):
+    """A quarter of the texts is easy, of the twins half can be right: 62.5 % and nothing to gain from n-grams."""
+    dataset = embedded_dataset(seed=seed)
+    others = {"test": dataset.test, "compose": dataset.composed}
+    baseline = run_baseline(dataset.train, dataset.dev, others, dataset.classes, order)
+    assert 0.55 < baseline.parts["test"].accuracy <= 0.66
+    assert baseline.parts["compose"].accuracy == pytest.approx(0.5, abs=0.05)
+
+
+def test_without_scikit_learn(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn.linear_model", None)
+    with pytest.raises(BaselineUnavailable, match=r'pip install "fused_lstm\[sentiment\]"'):
+        run_baseline([], [], {}, (), 1)

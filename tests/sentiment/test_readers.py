@@ -1,0 +1,170 @@
+"""Files of every kind, whole and broken, to examples."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import lzma
+from pathlib import Path
+
+import pytest
+
+from fused_lstm.sentiment.examples import DataError, RowProblems
+from fused_lstm.sentiment.readers import Fields, kind_of, read_file
+
+
+def read(path: Path, content: str | bytes, kind: str | None = None, **fields):
+    """(label, text) pairs, and the messages about bad rows without the file's name."""
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    problems = RowProblems()
+    examples = read_file(path, Fields(**fields), problems, kind)
+    return [(e.label, e.text) for e in examples], [m.removeprefix(f"{path}:") for m in problems.messages]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("a.tsv", "tsv"), ("a.TSV.gz", "tsv"), ("a.b.csv.xz", "csv"), ("a.jsonl", "jsonl"), ("a.gz", None), ("a", None)],
+)
+def test_kind_of(name, kind):
+    assert kind_of(Path(name)) == kind
+
+
+def test_tsv(tmp_path):
+    rows, bad = read(tmp_path / "a.tsv", "1\tfine film\r\n\n0\twith\ttabs\n 1 \t spaces \n")
+    assert rows == [("1", "fine film"), ("0", "with\ttabs"), ("1", "spaces")]
+    assert not bad
+
+
+def test_only_line_feeds_end_lines(tmp_path):
+    text = "one\u2028two\x85three\x0bfour\x1cfive\rsix"
+    assert read(tmp_path / "a.tsv", f"1\t{text}\n0\tb\n")[0] == [("1", text), ("0", "b")]
+
+
+def test_quotes_mean_nothing_in_tsv(tmp_path):
+    assert read(tmp_path / "a.tsv", '1\t"a\n0\tb" c\n')[0] == [("1", '"a'), ("0", 'b" c')]
+
+
+def test_byte_order_mark(tmp_path):
+    assert read(tmp_path / "a.tsv", b"\xef\xbb\xbf1\ta\n")[0] == [("1", "a")]
+    assert read(tmp_path / "b.jsonl", b'\xef\xbb\xbf{"label": 1, "text": "a"}\n')[0] == [("1", "a")]
+
+
+@pytest.mark.parametrize("header", ["label\ttext", "Sentiment\tReview", "label\tanything"])
+def test_tsv_header(tmp_path, header):
+    assert read(tmp_path / "a.tsv", f"{header}\npos\ta\n")[0] == [("pos", "a")]
+
+
+def test_header_decides_the_columns(tmp_path):
+    assert read(tmp_path / "a.tsv", "id\tsentence\tlabel\n7\tfine\t1\n")[0] == [("1", "fine")]
+    rows, bad = read(tmp_path / "b.csv", "stars,id,body\n5,x,fine\n1,y\n", label="stars", text="body")
+    assert rows == [("5", "fine")]
+    assert bad == ["3: expected a label and a text, found 2 column(s)"]
+
+
+def test_named_column_that_is_not_there(tmp_path):
+    with pytest.raises(DataError, match="column named 'stars' in the first row; it has 'label', 'text'"):
+        read(tmp_path / "a.tsv", "label\ttext\n1\ta\n", label="stars")
+
+
+def test_bad_tsv_rows_are_named(tmp_path):
+    rows, bad = read(tmp_path / "a.tsv", b"1\tgood\nno tab here\n\tno label\n0\t  \n0\t\xff\xfe\n1\tlast\n")
+    assert rows == [("1", "good"), ("1", "last")]
+    assert bad == [
+        "2: expected a label and a text, found 1 column(s)",
+        "3: the label is empty",
+        "4: the text is empty",
+        "5: not UTF-8 at byte 3 of the line",
+    ]
+
+
+def test_csv(tmp_path):
+    content = '1,"fine, really"\n0,"two\nlines"\n1,say ""\n0,"said ""no"""\n'
+    rows, bad = read(tmp_path / "a.csv", content)
+    assert rows == [("1", "fine, really"), ("0", "two\nlines"), ("1", 'say ""'), ("0", 'said "no"')]
+    assert not bad
+
+
+def test_bad_csv_rows_are_named_by_their_first_line(tmp_path):
+    content = '1,"two\nlines"\n0,a,b\n1\n"x"y,z\n1,fine\n0,"never closed\n1,swallowed\n'
+    rows, bad = read(tmp_path / "a.csv", content)
+    assert rows == [("1", "two\nlines"), ("1", "fine")]
+    assert [message.split(":")[0] for message in bad] == ["3", "4", "5", "7"]
+    assert "found 3" in bad[0]
+    assert "unexpected end of data" in bad[3]
+
+
+def test_csv_after_an_undecodable_line_keeps_its_line_numbers(tmp_path):
+    rows, bad = read(tmp_path / "a.csv", b"1,a\n0,\xff\n1\n")
+    assert rows == [("1", "a")]
+    assert [message.split(":")[0] for message in bad] == ["2", "3"]
+
+
+def test_jsonl(tmp_path):
+    lines = [
+        {"text": "fine", "label": 1},
+        {"Sentence": "well", "sentiment": "pos"},
+        {"text": "x", "label": True},
+        {"text": "y", "label": 0.5, "more": None},
+    ]
+    content = "\n".join(json.dumps(line) for line in lines) + "\n"
+    rows, bad = read(tmp_path / "a.jsonl", content)
+    assert rows == [("1", "fine"), ("pos", "well"), ("true", "x"), ("0.5", "y")]
+    assert not bad
+
+
+def test_bad_jsonl_rows(tmp_path):
+    lines = (
+        '{"label": 1, "text": "a"}',
+        "nothing",
+        "[1]",
+        '{"text": "a"}',
+        '{"label": null, "text": "a"}',
+        '{"label": 1, "text": 2}',
+    )
+    rows, bad = read(tmp_path / "a.jsonl", "\n".join(lines))
+    assert rows == [("1", "a")]
+    assert bad[0].startswith("2: not JSON")
+    assert bad[1:] == [
+        "3: expected a JSON object, found list",
+        "4: no label field; the fields are 'text'",
+        "5: expected a label and a string, found NoneType and str",
+        "6: expected a label and a string, found int and int",
+    ]
+
+
+def test_json_array_is_named(tmp_path):
+    with pytest.raises(DataError, match="JSON Lines"):
+        read(tmp_path / "a.json", '[{"label": 1, "text": "a"}]')
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, lzma.compress])
+@pytest.mark.parametrize("name", ["a.tsv.gz", "a.tsv.xz", "a.tsv"])
+def test_compressed_files_are_told_by_content(tmp_path, pack, name):
+    assert read(tmp_path / name, pack("1\t好吃\n".encode()))[0] == [("1", "好吃")]
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, lzma.compress])
+def test_damaged_archive(tmp_path, pack):
+    packed = pack("".join(f"1\ttext number {i * i}\n" for i in range(2000)).encode())
+    with pytest.raises(DataError, match="the archive is damaged after line"):
+        read(tmp_path / "a.tsv.gz", packed[: len(packed) // 2])
+
+
+def test_utf16_is_named(tmp_path):
+    with pytest.raises(DataError, match="UTF-16"):
+        read(tmp_path / "a.tsv", "1\ta\n".encode("utf-16"))
+
+
+def test_unknown_kind_and_missing_file(tmp_path):
+    with pytest.raises(DataError, match="--data-format"):
+        read(tmp_path / "a.dat", "1\ta\n")
+    assert read(tmp_path / "a.dat", "1\ta\n", kind="tsv")[0] == [("1", "a")]
+    with pytest.raises(DataError, match="cannot be read"):
+        read_file(tmp_path / "none.tsv", Fields(), RowProblems())
+
+
+def test_strict_stops_at_the_first_bad_row(tmp_path):
+    path = tmp_path / "a.tsv"
+    path.write_text("1\ta\nbroken\n")
+    with pytest.raises(DataError, match=r"a\.tsv:2: "):
+        read_file(path, Fields(), RowProblems(strict=True))
