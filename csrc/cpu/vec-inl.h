@@ -58,6 +58,7 @@ struct Exp2<float> {
   static constexpr int kMantissa = 23;
   static constexpr int32_t kOne = 0x3f800000;
   static constexpr float kLog2eHigh = 1.4426950216293335f, kLog2eLow = 1.925963033500011e-08f;
+  static constexpr float kLn2High = 0.693145751953125f, kLn2Low = 1.428606765330187e-06f;  // n * high is exact
   static constexpr float kLowest = -104.0f, kHighest = 89.0f;  // exp is 0 below, infinite above
   static constexpr float kTanhFlat = 10.0f;                    // tanh rounds to 1 from here on
   static constexpr float kCoefficients[] = {1.54531629451e-4f, 1.33908633647e-3f, 9.61808255728e-3f,
@@ -69,6 +70,7 @@ struct Exp2<double> {
   static constexpr int kMantissa = 52;
   static constexpr int64_t kOne = 0x3ff0000000000000;
   static constexpr double kLog2eHigh = 1.4426950408889634, kLog2eLow = 2.0355273740931033e-17;
+  static constexpr double kLn2High = 0.6931471803691238, kLn2Low = 1.9082149292705877e-10;
   static constexpr double kLowest = -746.0, kHighest = 710.0;
   static constexpr double kTanhFlat = 20.0;
   static constexpr double kCoefficients[] = {
@@ -88,7 +90,11 @@ INLINE ExpParts<T> exp_parts(Vec<T> x) {
   using E = Exp2<T>;
   const Vec<T> shifted = x * E::kLog2eHigh + E::kMagic;
   const Vec<T> n = shifted - E::kMagic;
+#if defined(__FMA__) || defined(__aarch64__)
   const Vec<T> f = (x * E::kLog2eHigh - n) + x * E::kLog2eLow;
+#else  // the product would be rounded before n is taken off: for large x nothing of f would be left
+  const Vec<T> f = ((x - n * E::kLn2High) - n * E::kLn2Low) * E::kLog2eHigh;
+#endif
   Vec<T> p = broadcast<T>(E::kCoefficients[0]);
   UNROLL for (int i = 1; i < static_cast<int>(sizeof(E::kCoefficients) / sizeof(T)); ++i)
     p = p * f + E::kCoefficients[i];
@@ -118,13 +124,57 @@ INLINE Vec<T> times_power_of_two(Vec<T> v, typename Simd<T>::Int shifted) {
 #endif
 }
 
+// The bound where x exceeds it; NaN passes through. Compilers do not find the one instruction by themselves.
+template <class T>
+INLINE Vec<T> at_most(Vec<T> x, T bound) {
+#if defined(__AVX512F__)
+  if constexpr (sizeof(T) == 4)
+    return (Vec<T>)_mm512_maskz_min_ps(0xffff, (__m512)broadcast<T>(bound), (__m512)x);
+  else
+    return (Vec<T>)_mm512_maskz_min_pd(0xff, (__m512d)broadcast<T>(bound), (__m512d)x);
+#elif defined(__AVX2__)
+  if constexpr (sizeof(T) == 4)
+    return (Vec<T>)_mm256_min_ps((__m256)broadcast<T>(bound), (__m256)x);
+  else
+    return (Vec<T>)_mm256_min_pd((__m256d)broadcast<T>(bound), (__m256d)x);
+#else
+  return x > bound ? broadcast<T>(bound) : x;
+#endif
+}
+template <class T>
+INLINE Vec<T> at_least(Vec<T> x, T bound) {
+#if defined(__AVX512F__)
+  if constexpr (sizeof(T) == 4)
+    return (Vec<T>)_mm512_maskz_max_ps(0xffff, (__m512)broadcast<T>(bound), (__m512)x);
+  else
+    return (Vec<T>)_mm512_maskz_max_pd(0xff, (__m512d)broadcast<T>(bound), (__m512d)x);
+#elif defined(__AVX2__)
+  if constexpr (sizeof(T) == 4)
+    return (Vec<T>)_mm256_max_ps((__m256)broadcast<T>(bound), (__m256)x);
+  else
+    return (Vec<T>)_mm256_max_pd((__m256d)broadcast<T>(bound), (__m256d)x);
+#else
+  return x < bound ? broadcast<T>(bound) : x;
+#endif
+}
+
+template <class T>
+INLINE typename Simd<T>::Int sign_bit() {
+  return (typename Simd<T>::Int)broadcast<T>(T(-0.0));
+}
+template <class T>
+INLINE Vec<T> minus_absolute(Vec<T> x) {
+  return (Vec<T>)((typename Simd<T>::Int)x | sign_bit<T>());
+}
+template <class T>
+INLINE Vec<T> with_sign_of(Vec<T> sign, Vec<T> positive) {
+  return (Vec<T>)((typename Simd<T>::Int)positive | ((typename Simd<T>::Int)sign & sign_bit<T>()));
+}
+
 template <class T>
 INLINE Vec<T> exp_of(Vec<T> x) {
   using E = Exp2<T>;
-  // written so that NaN passes: a comparison with it is false
-  x = x < E::kLowest ? broadcast<T>(E::kLowest) : x;
-  x = x > E::kHighest ? broadcast<T>(E::kHighest) : x;
-  const ExpParts<T> e = exp_parts<T>(x);
+  const ExpParts<T> e = exp_parts<T>(at_most<T>(at_least<T>(x, E::kLowest), E::kHighest));
   return times_power_of_two<T>(e.q + T(1), e.n);
 }
 
@@ -133,39 +183,30 @@ template <class T>
 INLINE Vec<T> divide(Vec<T> a, Vec<T> d) {
 #if defined(__AVX512F__)
   if constexpr (sizeof(T) == 4) {
-    Vec<T> r = (Vec<T>)_mm512_maskz_rcp14_ps(0xffff, (__m512)d);
-    r = r + r * (T(1) - d * r);
-    const Vec<T> quotient = a * r;
-    return quotient + r * (a - d * quotient);
+    const Vec<T> r = (Vec<T>)_mm512_maskz_rcp14_ps(0xffff, (__m512)d);  // 14 bits, and one Newton step for the rest
+    return a * (r + r * (T(1) - d * r));
   }
 #endif
   return a / d;
-}
-
-template <class T>
-INLINE Vec<T> absolute(Vec<T> x) {
-  return x < T(0) ? -x : x;  // keeps NaN; -0 stays -0, which is all the same below
 }
 
 // With e = exp(-|x|) in [0, 1] nothing overflows, and small results keep their relative precision:
 // sigmoid(x) = 1/(1+e) for x >= 0, e/(1+e) for x < 0.
 template <class T>
 INLINE Vec<T> sigmoid(Vec<T> x) {
-  const Vec<T> e = exp_of<T>(-absolute<T>(x));
+  const ExpParts<T> parts = exp_parts<T>(at_least<T>(minus_absolute<T>(x), Exp2<T>::kLowest));
+  const Vec<T> e = times_power_of_two<T>(parts.q + T(1), parts.n);
   return divide<T>(x < T(0) ? e : broadcast<T>(T(1)), e + T(1));
 }
 
 // tanh(|x|) = -m/(m+2), m = exp(-2|x|) - 1, formed without cancellation near 0.
 template <class T>
 INLINE Vec<T> hyperbolic_tangent(Vec<T> x) {
-  using E = Exp2<T>;
-  const Vec<T> a = absolute<T>(x);
-  const Vec<T> bounded = a > E::kTanhFlat ? broadcast<T>(E::kTanhFlat) : a;
-  const ExpParts<T> e = exp_parts<T>(bounded * T(-2));
+  const Vec<T> a = at_least<T>(minus_absolute<T>(x), -Exp2<T>::kTanhFlat);
+  const ExpParts<T> e = exp_parts<T>(a + a);
   const Vec<T> scale = power_of_two<T>(e.n);
   const Vec<T> m = scale * e.q + (scale - T(1));
-  const Vec<T> t = divide<T>(-m, m + T(2));
-  return x < T(0) ? -t : t;
+  return with_sign_of<T>(x, divide<T>(-m, m + T(2)));
 }
 
 // The vector as a class, for cell/variants.h: argument-dependent look-up needs one to find these functions.

@@ -1,0 +1,1 @@
+"""Speed of FusedLSTM next to torch.nn.LSTM: ``python -m benchmarks``."""
