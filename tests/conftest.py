@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -20,11 +21,15 @@ def _seed() -> None:
 
 @pytest.fixture(autouse=True)
 def _poisoned_memory() -> Iterator[None]:
-    """torch.empty gives NaN (integers: the largest), so that memory read before it was written shows."""
+    """torch.empty and our own pool give NaN (integers: the largest): what is read before it was written shows."""
     before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     torch.use_deterministic_algorithms(True, warn_only=True)
     assert torch.utils.deterministic.fill_uninitialized_memory
     assert torch.empty(3).isnan().all()
+    with contextlib.suppress(ImportError):  # tests of the plain torch parts run without the operators too
+        import fused_lstm._library  # noqa: F401
+
+        torch.ops.fused_lstm.poison_memory(True)
     yield
     torch.use_deterministic_algorithms(before[0], warn_only=before[1])
 
