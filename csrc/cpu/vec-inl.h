@@ -58,7 +58,7 @@ struct Exp2<float> {
   static constexpr int kMantissa = 23;
   static constexpr int32_t kOne = 0x3f800000;
   static constexpr float kLog2eHigh = 1.4426950216293335f, kLog2eLow = 1.925963033500011e-08f;
-  static constexpr float kLn2High = 0.693145751953125f, kLn2Low = 1.428606765330187e-06f;  // n * high is exact
+  static constexpr float kLn2High = 0.693145751953125f, kLn2Low = 1.42860682e-06f;  // n * high is exact
   static constexpr float kLowest = -104.0f, kHighest = 89.0f;  // exp is 0 below, infinite above
   static constexpr float kTanhFlat = 10.0f;                    // tanh rounds to 1 from here on
   static constexpr float kCoefficients[] = {1.54531629451e-4f, 1.33908633647e-3f, 9.61808255728e-3f,
