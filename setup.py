@@ -265,6 +265,7 @@ class BuildLibrary(build_ext):
             destination.parent.mkdir(parents=True, exist_ok=True)
             destination.unlink(missing_ok=True)  # never write into a file that a running process has mapped
             shutil.copy2(library, destination)
+        self.force = True  # --inplace copies it on, even over a newer library of another build type
 
 
 class Wheel(bdist_wheel):

@@ -136,6 +136,25 @@ def test_warnings_are_errors_only_on_request(small_tree, product, monkeypatch, n
     assert "unused-parameter" in "".join(capfd.readouterr())
 
 
+def test_inplace_library_gives_way_to_an_older_one(product, tmp_path, monkeypatch):
+    """Back from a debug build, the release library is the older file; it must replace the debug one all the same."""
+    monkeypatch.chdir(tmp_path)
+    library = tmp_path / "release.so"
+    library.write_text("release")
+    os.utime(library, (1e9, 1e9))
+    inplace = tmp_path / "package/_C.so"
+    inplace.parent.mkdir()
+    inplace.write_text("debug")
+    monkeypatch.setattr(product, "build_library", lambda version: library)
+    extension = product.Extension("package._C", ["a.cpp"])
+    distribution = product.setuptools.Distribution({"name": "x", "packages": ["package"], "ext_modules": [extension]})
+    command = product.BuildLibrary(distribution)
+    command.inplace = True
+    command.ensure_finalized()
+    command.run()
+    assert inplace.read_text() == "release"
+
+
 # --- what is said when something is missing
 
 
