@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from .corpus import LANGUAGES, SEED, SIZE
 from .model import BACKENDS, POOLINGS
@@ -21,6 +21,18 @@ data: a file of labelled texts, or a folder. Any number of classes, labels are s
   folder      train.*, dev.* and test.* in one of these formats, or text files by class: train/pos/1.txt, test/neg/7.txt
 Parts that are missing are taken from train by a hash of the text. Rows that cannot be read are reported and left out.
 """
+
+
+def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line as attributes; exits with status 2 and a message if it is wrong."""
+    parser = build_parser()
+    arguments, rest = parser.parse_known_args(argv)
+    # Where options stand between MODEL and TEXT, argparse has closed the list of texts before it sees them.
+    if arguments.command == "predict" and (rest[:1] == ["--"] or not any(word.startswith("-") for word in rest)):
+        arguments.text += rest[1:] if rest[:1] == ["--"] else rest
+    elif rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    return arguments
 
 
 def build_parser() -> argparse.ArgumentParser:

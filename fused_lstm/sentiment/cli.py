@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from .arguments import build_parser
+from .arguments import parse
 from .datasets import DataOptions, Dataset, embedded_dataset, load_dataset, load_part
 from .examples import DataError, Example, RowProblems
 from .experiment import RunOptions, defaults_for, evaluate_part, run
@@ -33,7 +33,7 @@ EMBEDDED_WARNING = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit status. Errors a user can mend are said in one sentence on stderr."""
-    arguments = build_parser().parse_args(argv)
+    arguments = parse(argv)
     command = {"train": _train, "evaluate": _evaluate, "predict": _predict}[arguments.command]
     try:
         if arguments.threads is not None:

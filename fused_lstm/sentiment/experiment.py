@@ -64,7 +64,7 @@ def defaults_for(dataset: Dataset) -> RunOptions:
             embedding_dropout=0.1,
             word_dropout=0.02,
             min_count=1,
-            training=TrainSettings(epochs=6, lr=5e-3),
+            training=TrainSettings(epochs=5, batch_size=32, lr=5e-3),
             baseline_order=4,
         )
     if len(dataset.train) >= 40_000:

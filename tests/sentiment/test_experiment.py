@@ -1,0 +1,94 @@
+"""One run from data to report."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+
+import pytest
+
+from fused_lstm.sentiment.datasets import DataOptions, embedded_dataset, load_dataset
+from fused_lstm.sentiment.examples import Example, RowProblems
+from fused_lstm.sentiment.experiment import defaults_for, evaluate_part, run
+from fused_lstm.sentiment.store import CONFIG, StoreError, load
+from fused_lstm.sentiment.training import TrainSettings
+
+
+def quick(dataset, **changes):
+    options = replace(defaults_for(dataset), embedding=12, hidden=10, dropout=0.1, baseline=False, plots=False)
+    return replace(options, training=TrainSettings(epochs=3, batch_size=8, lr=2e-2), **changes)
+
+
+@pytest.fixture
+def easy(easy_tsv):
+    return load_dataset(easy_tsv, DataOptions(), RowProblems())
+
+
+def test_default_settings_learn_the_order_of_words(tmp_path):
+    """Half the default corpus, Chinese alone, must already be learnt; a bag of words gets 62.5 %."""
+    dataset = embedded_dataset(4000, language="zh")
+    options = replace(defaults_for(dataset), baseline=False, plots=False)
+    report = run(dataset, options, tmp_path / "run", lambda line: None)
+    assert report.parts["test"].evaluation.accuracy >= 0.99
+    assert 0.7 < report.parts["compose"].evaluation.accuracy
+    for part in report.parts.values():
+        assert sum(total for _, total in part.kinds.values()) == part.evaluation.total
+        assert sum(correct for correct, _ in part.kinds.values()) == part.evaluation.correct
+    assert len(report.samples) == 4
+
+
+def test_everything_is_written_and_said(easy, tmp_path):
+    said: list[str] = []
+    report = run(easy, quick(easy, baseline=True, plots=True), tmp_path / "run", said.append)
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
+        "config.json", "confusion.png", "curves.png", "metrics.json", "model.safetensors", "report.md", "vocab.json"
+    ]
+    assert report.plots == ["curves.png", "confusion.png"]
+    assert report.baseline.parts["test"].accuracy == 1.0
+    assert said[0] == f"Data: {easy.name}: train {len(easy.train)}, dev {len(easy.dev)}, test {len(easy.test)}"
+    assert [line[:8] for line in said if line.startswith("epoch")] == ["epoch  1", "epoch  2", "epoch  3"]
+
+
+def test_the_stored_model_gives_the_reported_numbers(easy, tmp_path):
+    report = run(easy, quick(easy), tmp_path / "run", lambda line: None)
+    for backend in ("torch", "fused"):
+        again = evaluate_part(load(tmp_path / "run", backend), easy.test)
+        assert again.evaluation == report.parts["test"].evaluation
+        assert again.loss == pytest.approx(report.parts["test"].loss, rel=1e-5)
+
+
+def test_speed_and_kinds_of_a_part(small_model):
+    examples = [Example("good", "good film", "x"), Example("bad", "good film", "x"), Example("bad", "bad", "y")]
+    part = evaluate_part(small_model, examples)
+    assert part.kinds["x"][1] == 2
+    assert part.kinds["x"][0] <= 1
+    assert part.kinds["y"][1] == 1
+    assert part.seconds > 0
+
+
+@pytest.mark.parametrize(
+    ("module", "note"), [("sklearn.linear_model", "No baseline row"), ("matplotlib.figure", "No plots")]
+)
+def test_what_is_not_installed_is_left_out_and_said(easy, tmp_path, monkeypatch, module, note):
+    monkeypatch.setitem(sys.modules, module, None)
+    report = run(easy, quick(easy, baseline=True, plots=True), tmp_path / "run", lambda line: None)
+    assert any(line.startswith(note) and "pip install" in line for line in report.notes)
+    assert note in (tmp_path / "run" / "report.md").read_text()
+
+
+def test_nothing_is_trained_if_it_could_not_be_stored(easy, tmp_path, monkeypatch):
+    said: list[str] = []
+    (tmp_path / CONFIG).write_text("{}")
+    with pytest.raises(StoreError, match="another program"):
+        run(easy, quick(easy), tmp_path, said.append)
+    monkeypatch.setitem(sys.modules, "safetensors.torch", None)
+    with pytest.raises(StoreError, match="safetensors"):
+        run(easy, quick(easy), tmp_path / "run", said.append)
+    assert said == []
+
+
+def test_defaults_depend_on_the_data(easy):
+    assert defaults_for(embedded_dataset(100)).baseline_order == 4
+    assert defaults_for(easy).training.batch_size == 64
+    many = replace(easy, train=easy.train * 300)
+    assert defaults_for(many).training.batch_size == 128
