@@ -72,10 +72,9 @@ def lstm_layer(
     code = _direction_code(direction)
     _check_rank(x, batch_sizes)
     lengths, resets = _check_rows(x, batch_sizes, lengths, resets, batch_first)
-    if torch.is_autocast_enabled(x.device.type):
-        dtype = torch.get_autocast_dtype(x.device.type)
+    if not x.is_meta and torch.is_autocast_enabled(x.device.type):
         x, h0, c0, recurrent_scale, cell_params, cell_inputs, *weights = _autocast(
-            dtype, x, h0, c0, recurrent_scale, cell_params, cell_inputs, *weights
+            x, h0, c0, recurrent_scale, cell_params, cell_inputs, *weights
         )
     return ops.lstm_layer(
         x, h0, c0, list(weights), batch_sizes, lengths, resets, recurrent_scale, cell_params, cell_inputs,
@@ -166,10 +165,9 @@ def _stack(
     cell, cell_params, cell_inputs, direction, batch_first,
 ):  # fmt: skip
     """The layers; everything checked, names turned to numbers."""
-    if torch.is_autocast_enabled(x.device.type):
-        dtype = torch.get_autocast_dtype(x.device.type)
+    if not x.is_meta and torch.is_autocast_enabled(x.device.type):
         x, h0, c0, recurrent_scale, cell_params, cell_inputs, *weights = _autocast(
-            dtype, x, h0, c0, recurrent_scale, cell_params, cell_inputs, *weights
+            x, h0, c0, recurrent_scale, cell_params, cell_inputs, *weights
         )
     if num_layers == 1:
         return ops.lstm_layer(
@@ -211,9 +209,12 @@ def _drop(y: Tensor, p: float, batch_first: bool) -> Tensor:
     return y * _dropout(y.new_ones(T, B, K), p).transpose(0, 1)
 
 
-def _autocast(dtype: torch.dtype, *tensors: Tensor | None) -> list[Tensor | None]:
+def _autocast(x: Tensor, *others: Tensor | None) -> list[Tensor | None]:
+    dtype = torch.get_autocast_dtype(x.device.type)
     # As torch's own autocast: float64 stays what it is.
-    return [t.to(dtype) if t is not None and t.is_floating_point() and t.dtype != torch.float64 else t for t in tensors]
+    return [
+        t.to(dtype) if t is not None and t.is_floating_point() and t.dtype != torch.float64 else t for t in (x, *others)
+    ]
 
 
 def _direction_code(direction: str) -> int:

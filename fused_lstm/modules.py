@@ -42,6 +42,23 @@ class FusedLSTM(_LSTM):
             crash (weights of a wrong shape, packed input with a wrong ``hx``), RuntimeError.
     """
 
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        proj_size: int = 0,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__(
+            input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size, device, dtype
+        )
+
     @property
     def _flat_weights(self) -> list[Tensor | None]:
         # nn.LSTM keeps a list, and weak references to find out when it is stale. Made anew it is never stale, and
@@ -152,17 +169,17 @@ class FusedLSTM(_LSTM):
         _check_device("parameter", data.device, weights[0].device)
 
     def _check_state(self, device: torch.device, hx: State, rows: int) -> None:
-        if not isinstance(hx, (tuple, list)):
-            raise TypeError(f"hx must be a pair of tensors (h0, c0), but is {type(hx).__name__}")
-        if len(hx) != 2:
-            raise RuntimeError("lstm expects two hidden states")
-        h0, c0 = hx
+        h0, c0 = hx[0], hx[1]
         states = 2 * self.num_layers if self.bidirectional else self.num_layers
         h_size, c_size = (states, rows, self.proj_size or self.hidden_size), (states, rows, self.hidden_size)
         if h0.shape != h_size:
             self.check_hidden_size(h0, h_size, "Expected hidden[0] size {}, got {}")
         if c0.shape != c_size:
             self.check_hidden_size(c0, c_size, "Expected hidden[1] size {}, got {}")
+        if not isinstance(hx, (tuple, list)):
+            raise TypeError(f"hx must be a pair of tensors (h0, c0), but is {type(hx).__name__}")
+        if len(hx) != 2:
+            raise RuntimeError("lstm expects two hidden states")
         _check_device("hidden", device, h0.device)
         _check_device("hidden", device, c0.device)
 
