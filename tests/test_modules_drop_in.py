@@ -95,9 +95,11 @@ def test_results_and_gradients(options, kind, batch_first, with_state, dtype):
     assert_same_run(theirs, ours, inputs(kind, dtype, batch_first), hx)
 
 
-def test_no_rows():
+@pytest.mark.parametrize("with_state", [False, True])
+def test_no_rows(with_state):
     theirs, ours = pair()
-    assert_same_run(theirs, ours, torch.randn(T, 0, I, dtype=torch.float64))
+    hx = state(theirs, 0) if with_state else None
+    assert_same_run(theirs, ours, torch.randn(T, 0, I, dtype=torch.float64), hx)
 
 
 @pytest.mark.parametrize("batch_first", [False, True])
