@@ -61,7 +61,9 @@ def lstm_layer(
     """
     differentiable = (x, h0, c0, recurrent_scale, cell_params, *weights)
     save = torch.is_grad_enabled() and any([t is not None and t.requires_grad for t in differentiable])
-    if torch.compiler.is_compiling():
+    tracing = torch.jit.is_tracing()
+    if tracing or torch.compiler.is_compiling():
+        save = save or tracing  # what was traced without gradients may be played back with them
         return _forward_op(
             x, h0, c0, weights, batch_sizes, lengths, resets, recurrent_scale, cell_params, cell_inputs,
             cell, direction, batch_first, save,

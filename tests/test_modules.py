@@ -192,6 +192,26 @@ def test_compiles_as_one_graph_where_dynamo_lets_it(extra, grad):
     torch._dynamo.reset()
 
 
+def test_export_with_dynamic_steps():
+    m = module(num_layers=2, bidirectional=True).eval()
+    steps = torch.export.Dim("steps", min=2, max=64)
+    exported = torch.export.export(m, (sequence(m),), dynamic_shapes=({0: steps},))
+    assert [n.target for n in exported.graph.nodes].count(torch.ops.fused_lstm.lstm_layer.default) == 2
+    x = torch.randn(17, B, I, dtype=torch.float64)
+    torch.testing.assert_close(exported.module()(x), m(x), rtol=0, atol=0)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.trace` is deprecated", "ignore::torch.jit.TracerWarning")
+def test_traces():
+    m = module(num_layers=2, bidirectional=True)
+    traced = torch.jit.trace(m, (sequence(m),))
+    x = sequence(m)
+    torch.testing.assert_close(traced(x), m(x), rtol=0, atol=0)
+    g = torch.randn(T, B, 2 * H, dtype=torch.float64)
+    found = [torch.autograd.grad(f(x)[0], list(m.parameters()), g) for f in (traced, m)]
+    torch.testing.assert_close(*found)
+
+
 def test_torch_func_transforms_of_a_module():
     m = module(num_layers=2)
     x, parameters = sequence(m), dict(m.named_parameters())
