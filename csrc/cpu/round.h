@@ -1,5 +1,5 @@
 #pragma once
-// 16-bit floating point, by integer arithmetic alone: the same bits on every machine and compiler.
+// Arrays of 16-bit floating point numbers to float and back; the arithmetic is in cell/float16.h.
 
 #include <cstdint>
 
