@@ -7,21 +7,19 @@ usage: build.py     FUSED_LSTM_BUILD and the other variables of setup.py apply
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 import sysconfig
 from pathlib import Path
+from types import ModuleType
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
-
-import setup as product  # noqa: E402
-
 NAME = "fused_lstm_native"
 
 
 def directory() -> Path:
-    """Where the module of the current FUSED_LSTM_BUILD lies, to be put on sys.path."""
+    """Where the module of the current FUSED_LSTM_BUILD lies."""
     kind = os.environ.get("FUSED_LSTM_BUILD") or "release"
     return ROOT / "build" / ("native" if kind == "release" else f"native-{kind}")
 
@@ -30,6 +28,9 @@ def build() -> Path:
     """Brings the module up to date and returns its path."""
     import pybind11
 
+    # As under make: only developers build this, and another set of flags would compile the shared objects anew.
+    os.environ.setdefault("FUSED_LSTM_WERROR", "1")
+    product = _setup()
     sources = sorted(path.relative_to(ROOT).as_posix() for path in Path(__file__).parent.glob("*.cpp"))
     if not sources:
         product.fail(f"no C++ sources in {Path(__file__).parent}.")
@@ -39,6 +40,15 @@ def build() -> Path:
     module = directory() / (NAME + sysconfig.get_config_var("EXT_SUFFIX"))
     steps.link(module.relative_to(ROOT).as_posix(), objects)
     steps.run("native")
+    return module
+
+
+def _setup() -> ModuleType:
+    """setup.py as a module; found by path, since its folder on sys.path would hide an installed fused_lstm."""
+    spec = importlib.util.spec_from_file_location("fused_lstm_setup", ROOT / "setup.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look themselves up there
+    spec.loader.exec_module(module)
     return module
 
 
