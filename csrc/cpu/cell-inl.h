@@ -88,7 +88,11 @@ void cell_backward(const CellBackwardArgs<T>& a) {
       const CellGrad<Value<T>> d =
           Cell::backward(load_gates<T>(a.gates[row] + 4 * unit), at(a.c_prev[row]), at(a.c[row]), Value<T>(dh),
                          at(a.dc_in[row]), load_extra<Cell, T>(a, row, unit, valid));
-      store_gates<T>(a.dgates[row] + 4 * unit, d.gates);
+      T* dgates = a.dgates[row] + 4 * unit;
+      store_gates<T>(dgates, d.gates);
+      // after an infinite x padded units hold NaN (0 * inf), which must not meet the zeros of the weights' panels
+      for (int i = 0; valid < L && i < 4 * L; ++i)
+        if (i % L >= valid) dgates[i] = T(0);
       store<T>(a.dc_out[row] + unit, d.c_prev.v);
       if (Cell::kReadsHPrev) store<T>(a.dh_prev[row] + unit, d.h_prev.v);
       add_gates<T>(bias_sum, d.gates);
