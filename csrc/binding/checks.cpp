@@ -52,7 +52,7 @@ void check_device(const LayerTensors& t, const Tensor& other, const char* name) 
 }
 
 Rows packed_rows(const LayerTensors& t) {
-  const Tensor& sizes = *t.batch_sizes;
+  const Tensor sizes = torch::stable::contiguous(*t.batch_sizes);
   STD_TORCH_CHECK(sizes.is_cpu() && sizes.dim() == 1 && sizes.scalar_type() == ScalarType::Long,
                   "fused_lstm: batch_sizes must be a 1-D int64 tensor on the CPU, as a PackedSequence has it");
   STD_TORCH_CHECK(!t.lengths, "fused_lstm: batch_sizes and lengths exclude each other; a packed x has its lengths already");
