@@ -196,6 +196,7 @@ def find_ninja() -> list[str] | None:
 
 def sources(*folders: str) -> list[str]:
     found = [path for folder in folders for path in (ROOT / "csrc" / folder).glob("*.cpp")]
+    found = [path for path in found if path.name != "op_cuda.cpp"]  # of the CUDA library
     if not found:
         fail(f"no C++ sources in csrc/{', csrc/'.join(folders)} of {ROOT}: the source tree is incomplete.")
     return sorted(path.relative_to(ROOT).as_posix() for path in found)

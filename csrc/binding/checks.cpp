@@ -68,19 +68,22 @@ Rows packed_rows(const LayerTensors& t) {
   return Rows::packed(n, steps);
 }
 
-Rows ragged_rows(const LayerTensors& t, int64_t steps, int64_t batch) {
+const int64_t* check_lengths(const LayerTensors& t, int64_t batch) {
   const Tensor& lengths = *t.lengths;
-  STD_TORCH_CHECK(lengths.is_cpu(), "fused_lstm: lengths must be on the device of x");
+  check_device(t, lengths, "lengths");
   STD_TORCH_CHECK(lengths.scalar_type() == ScalarType::Long, "fused_lstm: lengths must be int64, but is ",
                   dtype_name(lengths.scalar_type()));
   check_shape(lengths, "lengths", {batch});
-  const int64_t* n = static_cast<const int64_t*>(lengths.const_data_ptr());
+  return static_cast<const int64_t*>(lengths.const_data_ptr());
+}
+
+Rows ragged_rows(const int64_t* n, int64_t steps, int64_t batch) {
   for (int64_t i = 0; i < batch; ++i)
     STD_TORCH_CHECK(n[i] >= 0 && n[i] <= steps, "fused_lstm: lengths[", i, "] must be from 0 to ", steps, ", but is ", n[i]);
   return Rows::ragged(steps, n, batch);
 }
 
-void check_axes(LayerCall& call) {
+void check_axes(LayerCall& call, Lengths where) {
   const Tensor& x = call.tensors.x;
   Problem& p = call.problem;
   call.packed = call.tensors.batch_sizes.has_value();
@@ -94,8 +97,12 @@ void check_axes(LayerCall& call) {
     call.rows = std::make_unique<Rows>(packed_rows(call.tensors));
   } else {
     const int64_t steps = x.size(call.batch_first ? 1 : 0), batch = x.size(call.batch_first ? 0 : 1);
-    call.rows = std::make_unique<Rows>(call.tensors.lengths ? ragged_rows(call.tensors, steps, batch)
-                                                            : Rows::rectangle(steps, batch));
+    if (call.tensors.lengths) {
+      call.tensors.lengths = torch::stable::contiguous(*call.tensors.lengths);
+      call.lengths = check_lengths(call.tensors, batch);
+    }
+    const bool ragged = call.lengths && where == Lengths::kReadable;
+    call.rows = std::make_unique<Rows>(ragged ? ragged_rows(call.lengths, steps, batch) : Rows::rectangle(steps, batch));
   }
   p.steps = call.rows->steps();
   p.batch = call.rows->batch();
@@ -213,10 +220,10 @@ Sheet sheet_of(const LayerCall& call, const Tensor& t) {
   return s;
 }
 
-LayerCall check_layer(LayerTensors tensors, bool save_for_backward) {
+LayerCall check_layer(LayerTensors tensors, bool save_for_backward, Lengths lengths) {
   LayerCall call;
   call.tensors = std::move(tensors);
-  check_axes(call);
+  check_axes(call, lengths);
   check_weights(call);
   Problem& p = call.problem;
   p.save_for_backward = save_for_backward;
@@ -236,6 +243,30 @@ LayerCall check_layer(LayerTensors tensors, bool save_for_backward) {
     call.inputs.resets = sheet_of(call, *resets);
   }
   return call;
+}
+
+IncomingGradients check_backward(const LayerCall& call, OptionalTensor dy, OptionalTensor dh_n, OptionalTensor dc_n,
+                                 Tensor y, Tensor reserve, int64_t needs) {
+  const Problem& p = call.problem;
+  const LayerInputs& in = call.inputs;
+  STD_TORCH_CHECK((in.h0 || !(needs & kH0)) && (in.c0 || !(needs & kC0)) && (p.bias || !(needs & kBias)) &&
+                      (p.projection || !(needs & kWhr)) && (in.recurrent_scale || !(needs & kRecurrentScale)) &&
+                      (in.cell_params || !(needs & kCellParams)),
+                  "fused_lstm: needs = ", needs, " asks for the gradient of an argument that was not given");
+  STD_TORCH_CHECK(reserve.numel() > 0 || call.rows->capacity() == 0,
+                  "fused_lstm: the forward call kept nothing for backward; call it with save=True");
+  check_shape(reserve, "reserve", reserve_shape(call));
+  check_dtype(reserve, "reserve", reserve_dtype(call));
+  check_device(call.tensors, reserve, "reserve");
+  STD_TORCH_CHECK(reserve.is_contiguous(), "fused_lstm: reserve must be what forward returned");
+  const std::vector<int64_t> y_shape = sequence_shape(call, p.directions() * p.output());
+  const auto state = [&](const OptionalTensor& t, const char* name, int64_t width) -> OptionalTensor {
+    if (!t) return t;
+    return torch::stable::contiguous(check_like_x(call, *t, name, {p.directions(), p.batch, width}));
+  };
+  if (dy) dy = unit_last_stride(check_like_x(call, *dy, "dy", y_shape));
+  return {dy, state(dh_n, "dh_n", p.output()), state(dc_n, "dc_n", p.hidden),
+          unit_last_stride(check_like_x(call, y, "y", y_shape)), reserve};
 }
 
 }  // namespace fused_lstm

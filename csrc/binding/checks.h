@@ -30,11 +30,37 @@ struct LayerCall {
   Problem problem;
   std::unique_ptr<Rows> rows;
   LayerInputs inputs;
+  const int64_t* lengths = nullptr;  // where they stay: only with Lengths::kOnDevice
   bool batch_first = false;
   bool packed = false;
 };
 
-LayerCall check_layer(LayerTensors tensors, bool save_for_backward);
+// Whether `lengths` may be read here and now. On a device that would make the host wait: `rows` is the
+// rectangle then, and kernels look at the lengths themselves.
+enum class Lengths { kReadable, kOnDevice };
+
+LayerCall check_layer(LayerTensors tensors, bool save_for_backward, Lengths lengths);
+
+// What backward gets besides the call: checked, contiguous (dy and y at least in their last axis).
+struct IncomingGradients {
+  OptionalTensor dy, dh_n, dc_n;
+  Tensor y, reserve;
+};
+IncomingGradients check_backward(const LayerCall& call, OptionalTensor dy, OptionalTensor dh_n, OptionalTensor dc_n,
+                                 Tensor y, Tensor reserve, int64_t needs);
+
+// Bits of backward's argument `needs`, and the order of what it returns.
+enum Needs {
+  kX = 1,
+  kH0 = 2,
+  kC0 = 4,
+  kWih = 8,
+  kWhh = 16,
+  kBias = 32,
+  kWhr = 64,
+  kRecurrentScale = 128,
+  kCellParams = 256
+};
 
 // Shape of a tensor over this call's steps and rows, in the caller's order of axes.
 std::vector<int64_t> sequence_shape(const LayerCall& call, int64_t features);

@@ -49,7 +49,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> lstm_layer(Tensor x, OptionalTensor h
   const LayerCall call =
       check_layer({x, h0, c0, std::move(weights), batch_sizes, lengths, resets, recurrent_scale, cell_params,
                    cell_inputs, cell, direction, batch_first},
-                  save);
+                  save, Lengths::kReadable);
   const Problem& p = call.problem;
   Tensor y = new_tensor(call, sequence_shape(call, p.directions() * p.output()));
   Tensor h_n = new_tensor(call, {p.directions(), p.batch, p.output()});
@@ -61,9 +61,6 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> lstm_layer(Tensor x, OptionalTensor h
   return {y, h_n, c_n, reserve};
 }
 
-// Bits of the argument `needs`, and the order of what is returned.
-enum Needs { kX = 1, kH0 = 2, kC0 = 4, kWih = 8, kWhh = 16, kBias = 32, kWhr = 64, kRecurrentScale = 128, kCellParams = 256 };
-
 // One tensor a direction, appended to `all`.
 void each_direction(const LayerCall& call, const std::vector<int64_t>& shape, void* (&to)[2], std::vector<Tensor>& all) {
   for (int d = 0; d < call.problem.directions(); ++d) {
@@ -74,11 +71,6 @@ void each_direction(const LayerCall& call, const std::vector<int64_t>& shape, vo
 
 BackwardOutputs new_gradients(const LayerCall& call, int64_t needs, std::vector<Tensor>& all) {
   const Problem& p = call.problem;
-  const LayerInputs& in = call.inputs;
-  STD_TORCH_CHECK((in.h0 || !(needs & kH0)) && (in.c0 || !(needs & kC0)) && (p.bias || !(needs & kBias)) &&
-                      (p.projection || !(needs & kWhr)) && (in.recurrent_scale || !(needs & kRecurrentScale)) &&
-                      (in.cell_params || !(needs & kCellParams)),
-                  "fused_lstm: needs = ", needs, " asks for the gradient of an argument that was not given");
   const auto one = [&](const std::vector<int64_t>& shape) {
     all.push_back(new_tensor(call, shape));
     return all.back().mutable_data_ptr();
@@ -108,27 +100,14 @@ std::vector<Tensor> lstm_layer_backward(OptionalTensor dy, OptionalTensor dh_n, 
   const LayerCall call =
       check_layer({x, h0, c0, std::move(weights), batch_sizes, lengths, resets, recurrent_scale, cell_params,
                    cell_inputs, cell, direction, batch_first},
-                  true);
+                  true, Lengths::kReadable);
   const Problem& p = call.problem;
-  const std::vector<int64_t> y_shape = sequence_shape(call, p.directions() * p.output());
-  STD_TORCH_CHECK(reserve.numel() > 0 || call.rows->capacity() == 0,
-                  "fused_lstm: the forward call kept nothing for backward; call it with save=True");
-  check_shape(reserve, "reserve", reserve_shape(call));
-  check_dtype(reserve, "reserve", reserve_dtype(call));
-  STD_TORCH_CHECK(reserve.is_cpu() && reserve.is_contiguous(), "fused_lstm: reserve must be what forward returned");
-  const auto state = [&](const OptionalTensor& t, const char* name, int64_t width) -> OptionalTensor {
-    if (!t) return t;
-    return torch::stable::contiguous(check_like_x(call, *t, name, {p.directions(), p.batch, width}));
-  };
-  y = unit_last_stride(check_like_x(call, y, "y", y_shape));
-  if (dy) dy = unit_last_stride(check_like_x(call, *dy, "dy", y_shape));
-  dh_n = state(dh_n, "dh_n", p.output());
-  dc_n = state(dc_n, "dc_n", p.hidden);
+  const IncomingGradients in = check_backward(call, dy, dh_n, dc_n, y, reserve, needs);
   std::vector<Tensor> gradients;
   const BackwardOutputs out = new_gradients(call, needs, gradients);
   cpu::backward(p, *call.rows, call.inputs,
-                {dy ? sheet_of(call, *dy) : Sheet{}, dh_n ? dh_n->const_data_ptr() : nullptr,
-                 dc_n ? dc_n->const_data_ptr() : nullptr, sheet_of(call, y), reserve.const_data_ptr()},
+                {in.dy ? sheet_of(call, *in.dy) : Sheet{}, in.dh_n ? in.dh_n->const_data_ptr() : nullptr,
+                 in.dc_n ? in.dc_n->const_data_ptr() : nullptr, sheet_of(call, in.y), in.reserve.const_data_ptr()},
                 out, parallel());
   return gradients;
 }

@@ -1,0 +1,436 @@
+// The launches of the stepwise family. Never run on hardware so far: tests execute the same bodies as plain C++.
+
+#include "cuda/stepwise.h"
+
+#include "cell/float16.h"
+#include "cell/variants.h"
+
+namespace fused_lstm::cuda {
+namespace {
+
+// What every body needs to know of row b at step t.
+struct Row {
+  bool alive;       // has this step
+  bool starts;      // has no step before, in this direction
+  bool ends;        // has no step after
+  bool cut_before;  // a reset parts it from the step before
+  bool cut_after;
+};
+
+FUSED_LSTM_HD Row row_at(const StepwiseLayer& l, const StepPlace& p, int64_t b) {
+  Row r;
+  const int64_t length = l.lengths ? l.lengths[b] : l.steps;
+  const bool has_before = b < p.rows_before && (!l.reversed || p.t + 1 < length);
+  const bool has_after = b < p.rows_after && (l.reversed || p.t + 1 < length);
+  r.alive = b < p.rows && p.t < length;
+  r.starts = !has_before;
+  r.ends = !has_after;
+  r.cut_before = r.cut_after = false;
+  if (l.resets && r.alive) {
+    // a reset at t parts t-1 from t: forward it lies before t, in reverse after it
+    const int64_t shift = b * l.row_stride;
+    const bool at_start_of = l.resets[p.here + shift] != 0;
+    if (l.reversed) {
+      r.cut_before = has_before && l.resets[p.before + shift] != 0;
+      r.cut_after = has_after && at_start_of;
+    } else {
+      r.cut_before = at_start_of;
+      r.cut_after = has_after && l.resets[p.after + shift] != 0;
+    }
+  }
+  return r;
+}
+
+template <class S>
+FUSED_LSTM_HD Compute<S> read(const void* p, int64_t i) {
+  return widened(static_cast<const S*>(p)[i]);
+}
+template <class S>
+FUSED_LSTM_HD void write(void* p, int64_t i, Compute<S> x) {
+  narrowed(x, static_cast<S*>(p)[i]);
+}
+template <class S>
+FUSED_LSTM_HD Compute<S>& sum_at(void* p, int64_t i) {
+  return static_cast<Compute<S>*>(p)[i];
+}
+template <class S>
+FUSED_LSTM_HD Compute<S> value_at(const void* p, int64_t i) {
+  return static_cast<const Compute<S>*>(p)[i];
+}
+
+template <class S, class Cell>
+FUSED_LSTM_HD Extra<Compute<S>> extra_of(const StepwiseLayer& l, int64_t row, int64_t u) {
+  Extra<Compute<S>> x{};
+  for (int k = 0; k < Cell::kParams; ++k) x.param[k] = read<S>(l.cell_params, k * l.hidden + u);
+  for (int k = 0; k < Cell::kInputs; ++k)
+    x.input[k] = read<S>(l.cell_inputs, (row * Cell::kInputs + k) * l.hidden + u);
+  return x;
+}
+
+// h of row b at this step, to all places that want it.
+template <class S>
+FUSED_LSTM_HD void put_h(const StepwiseLayer& l, const StepForward& f, int64_t row, int64_t b, int64_t j, Compute<S> h) {
+  const int64_t at = b * l.output + j;
+  write<S>(f.y, row * l.y_width + l.y_begin + j, h);
+  write<S>(f.h_state, at, h);
+  // the product must see the rounded h, as backward will
+  if (l.scale) write<S>(f.h_input, at, read<S>(l.scale, at) * read<S>(f.h_state, at));
+}
+
+template <class S, class Cell>
+struct ForwardBody {
+  using C = Compute<S>;
+  StepwiseLayer l;
+  StepPlace p;
+  StepForward f;
+
+  FUSED_LSTM_HD void operator()(int64_t i) const {
+    const int64_t H = l.hidden, b = i / H, u = i % H, row = p.here + b * l.row_stride;
+    const Row r = row_at(l, p, b);
+    if (!r.alive) {
+      if (!l.projected) write<S>(f.y, row * l.y_width + l.y_begin + u, C(0));
+      return;
+    }
+    C a[4];
+    for (int q = 0; q < 4; ++q) {
+      const int64_t j = q * H + u;
+      a[q] = value_at<S>(f.gates, row * 4 * H + j);
+      if (!r.cut_before) a[q] += value_at<S>(f.recurrent, b * 4 * H + j);
+      if (l.has_bias) a[q] += read<S>(l.b_ih, j) + read<S>(l.b_hh, j);
+    }
+    Extra<C> extra = extra_of<S, Cell>(l, row, u);
+    if (Cell::kReadsHPrev) extra.h_prev = r.cut_before ? C(0) : read<S>(f.h_state, b * l.output + u);
+    const C c_prev = r.cut_before ? C(0) : sum_at<S>(f.c_state, b * H + u);
+    const CellState<C> out = Cell::forward(Gates<C>{a[0], a[1], a[2], a[3]}, c_prev, extra);
+    sum_at<S>(f.c_state, b * H + u) = out.c;
+    if (f.cells) {
+      sum_at<S>(f.cells, row * H + u) = out.c;
+      C* g = static_cast<C*>(f.gates) + row * 4 * H + u;
+      g[0] = out.gates.i, g[H] = out.gates.f, g[2 * H] = out.gates.g, g[3 * H] = out.gates.o;
+    }
+    if (l.projected)
+      write<S>(f.unprojected, b * H + u, out.h);
+    else
+      put_h<S>(l, f, row, b, u, out.h);
+  }
+};
+
+template <class S>
+struct ProjectForwardBody {
+  StepwiseLayer l;
+  StepPlace p;
+  StepForward f;
+  const void* projected;
+
+  FUSED_LSTM_HD void operator()(int64_t i) const {
+    const int64_t b = i / l.output, j = i % l.output, row = p.here + b * l.row_stride;
+    if (row_at(l, p, b).alive)
+      put_h<S>(l, f, row, b, j, value_at<S>(projected, i));
+    else
+      write<S>(f.y, row * l.y_width + l.y_begin + j, Compute<S>(0));
+  }
+};
+
+template <class S>
+struct StartBody {
+  StepwiseLayer l;
+  StepForward f;
+
+  FUSED_LSTM_HD void operator()(int64_t i) const {
+    if (i < l.rows * l.output) {
+      const Compute<S> h = l.h0 ? read<S>(l.h0, i) : Compute<S>(0);
+      write<S>(f.h_state, i, h);
+      if (l.scale) write<S>(f.h_input, i, read<S>(l.scale, i) * h);
+    }
+    if (i < l.rows * l.hidden) sum_at<S>(f.c_state, i) = l.c0 ? read<S>(l.c0, i) : Compute<S>(0);
+  }
+};
+
+template <class S>
+struct FinishForwardBody {
+  StepwiseLayer l;
+  StepForward f;
+  void* h_n;
+  void* c_n;
+
+  FUSED_LSTM_HD void operator()(int64_t i) const {
+    if (i < l.rows * l.output) write<S>(h_n, i, read<S>(f.h_state, i));
+    if (i < l.rows * l.hidden) write<S>(c_n, i, sum_at<S>(f.c_state, i));
+  }
+};
+
+// Gradient that reaches h (projected, if it is) at step t. Adds to dscale on the way.
+template <class S>
+FUSED_LSTM_HD Compute<S> gradient_of_h(const StepwiseLayer& l, const StepBackward& g, const Row& r, int64_t row, int64_t b,
+                                       int64_t j) {
+  using C = Compute<S>;
+  const int64_t at = b * l.output + j;
+  C dh = g.dy ? read<S>(g.dy, row * l.y_width + l.y_begin + j) : C(0);
+  if (r.ends) return g.dh_n ? dh + read<S>(g.dh_n, at) : dh;
+  if (r.cut_after) return dh;
+  C through = value_at<S>(g.recurrent, at);
+  if (l.scale) {
+    if (g.dscale) sum_at<S>(g.dscale, at) += through * read<S>(g.y, row * l.y_width + l.y_begin + j);
+    through *= read<S>(l.scale, at);
+  }
+  return dh + through;
+}
+
+// In reverse a short row's first step is not everybody's: the next product will overwrite what it left.
+template <class S>
+FUSED_LSTM_HD void keep_first(const StepwiseLayer& l, const StepPlace& p, const StepBackward& g, int64_t b, int64_t j) {
+  if (l.reversed && l.lengths && p.t == l.lengths[b])
+    sum_at<S>(g.first_recurrent, b * l.output + j) = value_at<S>(g.recurrent, b * l.output + j);
+}
+
+template <class S>
+struct ProjectBackwardBody {
+  StepwiseLayer l;
+  StepPlace p;
+  StepBackward g;
+
+  FUSED_LSTM_HD void operator()(int64_t i) const {
+    const int64_t b = i / l.output, j = i % l.output, row = p.here + b * l.row_stride;
+    const Row r = row_at(l, p, b);
+    write<S>(g.dprojected, row * l.output + j, r.alive ? gradient_of_h<S>(l, g, r, row, b, j) : Compute<S>(0));
+    if (!r.alive) keep_first<S>(l, p, g, b, j);
+  }
+};
+
+template <class S, class Cell>
+struct BackwardBody {
+  using C = Compute<S>;
+  StepwiseLayer l;
+  StepPlace p;
+  StepBackward g;
+
+  FUSED_LSTM_HD void operator()(int64_t i) const {
+    const int64_t H = l.hidden, b = i / H, u = i % H, row = p.here + b * l.row_stride;
+    const Row r = row_at(l, p, b);
+    if (!r.alive) {
+      for (int q = 0; q < 4; ++q) write<S>(g.dgates, row * 4 * H + q * H + u, C(0));
+      if (!l.projected) keep_first<S>(l, p, g, b, u);
+      return;
+    }
+    C dh = l.projected ? value_at<S>(g.dunprojected, i) : gradient_of_h<S>(l, g, r, row, b, u);
+    C dc = C(0);
+    if (r.ends) {
+      if (g.dc_n) dc = read<S>(g.dc_n, i);
+    } else if (!r.cut_after) {
+      dc = sum_at<S>(g.dc_state, i);
+      if (Cell::kReadsHPrev) dh += sum_at<S>(g.dh_bypass, i);
+    }
+    C c_prev = C(0);
+    if (!r.cut_before) {
+      if (!r.starts) c_prev = value_at<S>(g.cells, (p.before + b * l.row_stride) * H + u);
+      else if (l.c0) c_prev = read<S>(l.c0, i);
+    }
+    const C* s = static_cast<const C*>(g.gates) + row * 4 * H + u;
+    const CellGrad<C> d = Cell::backward(Gates<C>{s[0], s[H], s[2 * H], s[3 * H]}, c_prev,
+                                         value_at<S>(g.cells, row * H + u), dh, dc, extra_of<S, Cell>(l, row, u));
+    const C dgate[4] = {d.gates.i, d.gates.f, d.gates.g, d.gates.o};
+    for (int q = 0; q < 4; ++q) {
+      write<S>(g.dgates, row * 4 * H + q * H + u, dgate[q]);
+      sum_at<S>(g.bias_sum, b * 4 * H + q * H + u) += dgate[q];
+    }
+    sum_at<S>(g.dc_state, i) = d.c_prev;
+    if (Cell::kReadsHPrev) sum_at<S>(g.dh_bypass, i) = d.h_prev;
+    for (int k = 0; k < Cell::kParams; ++k) sum_at<S>(g.param_sum, (b * Cell::kParams + k) * H + u) += d.param[k];
+  }
+};
+
+// The initial state: what is left after every row's first step.
+template <class S>
+struct FinishBackwardBody {
+  StepwiseLayer l;
+  StepBackward g;
+  bool bypass;
+  void* dh0;
+  void* dc0;
+
+  FUSED_LSTM_HD void operator()(int64_t i) const {
+    using C = Compute<S>;
+    if (i < l.rows * l.output) {
+      const int64_t b = i / l.output;
+      C dh = C(0);
+      if (empty(b)) {
+        if (g.dh_n) dh = read<S>(g.dh_n, i);
+      } else if (!cut(b)) {
+        const bool late = l.reversed && l.lengths && l.lengths[b] < l.steps;
+        dh = value_at<S>(late ? g.first_recurrent : g.recurrent, i);
+        if (l.scale) {
+          if (g.dscale && l.h0) sum_at<S>(g.dscale, i) += dh * read<S>(l.h0, i);
+          dh *= read<S>(l.scale, i);
+        }
+        if (bypass) dh += sum_at<S>(g.dh_bypass, i);
+      }
+      if (dh0) write<S>(dh0, i, dh);
+    }
+    if (dc0 && i < l.rows * l.hidden) {
+      const int64_t b = i / l.hidden;
+      C dc = C(0);
+      if (empty(b)) {
+        if (g.dc_n) dc = read<S>(g.dc_n, i);
+      } else if (!cut(b)) {
+        dc = sum_at<S>(g.dc_state, i);
+      }
+      write<S>(dc0, i, dc);
+    }
+  }
+
+ private:
+  FUSED_LSTM_HD bool empty(int64_t b) const { return l.lengths && l.lengths[b] == 0; }
+  // Only forward can be cut off from its initial state, by a reset at t = 0.
+  FUSED_LSTM_HD bool cut(int64_t b) const { return !l.reversed && l.resets && l.resets[b * l.row_stride] != 0; }
+};
+
+template <class S>
+struct GatherHBody {
+  StepwiseLayer l;
+  StepPlace p;
+  const void* y;
+  void* to;
+
+  FUSED_LSTM_HD void operator()(int64_t i) const {
+    const int64_t b = i / l.output, j = i % l.output, at = b * l.output + j;
+    const Row r = row_at(l, p, b);
+    Compute<S> h = Compute<S>(0);
+    if (r.alive && !r.cut_before) {
+      if (!r.starts) h = read<S>(y, (p.before + b * l.row_stride) * l.y_width + l.y_begin + j);
+      else if (l.h0) h = read<S>(l.h0, at);
+      if (l.scale) h *= read<S>(l.scale, at);
+    }
+    write<S>(to, (p.here + b * l.row_stride) * l.output + j, h);
+  }
+};
+
+template <class S>
+struct GatherUnprojectedBody {
+  StepwiseLayer l;
+  StepPlace p;
+  const void* gates;
+  const void* cells;
+  void* to;
+
+  FUSED_LSTM_HD void operator()(int64_t i) const {
+    const int64_t H = l.hidden, b = i / H, u = i % H, row = p.here + b * l.row_stride;
+    Compute<S> m = Compute<S>(0);
+    if (row_at(l, p, b).alive)
+      m = value_at<S>(gates, row * 4 * H + 3 * H + u) * tanh_of(value_at<S>(cells, row * H + u));
+    write<S>(to, row * H + u, m);
+  }
+};
+
+template <class S>
+struct SumRowsBody {
+  const void* from;
+  int64_t rows, columns;
+  void* to;
+
+  FUSED_LSTM_HD void operator()(int64_t j) const {
+    Compute<S> sum = Compute<S>(0);
+    for (int64_t b = 0; b < rows; ++b) sum += value_at<S>(from, b * columns + j);
+    write<S>(to, j, sum);
+  }
+};
+
+template <class S>
+struct AddBody {
+  const void* term;
+  void* sum;
+
+  FUSED_LSTM_HD void operator()(int64_t i) const { write<S>(sum, i, read<S>(sum, i) + read<S>(term, i)); }
+};
+
+template <class Body>
+const char* by_dtype(DType dtype, const Body& body) {
+  switch (dtype) {
+    case DType::kFloat32: return body(float{});
+    case DType::kFloat64: return body(double{});
+    case DType::kBFloat16: return body(BFloat16{});
+    default: return body(Float16{});
+  }
+}
+
+template <template <class, class> class Body, class... Args>
+const char* launch_cell(const StepwiseLayer& l, int64_t n, const Args&... args) {
+  return by_dtype(l.dtype, [&](auto tag) -> const char* {
+    using S = decltype(tag);
+    int index = 0;
+#define FUSED_LSTM_LAUNCH(Cell) \
+  if (index++ == l.cell) return launch(n, l.stream, Body<S, Cell>{l, args...});
+    FUSED_LSTM_FOR_EACH_CELL(FUSED_LSTM_LAUNCH)
+#undef FUSED_LSTM_LAUNCH
+    return "there is no such cell";
+  });
+}
+
+int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
+
+}  // namespace
+
+const char* start_forward(const StepwiseLayer& l, const StepForward& f) {
+  return by_dtype(l.dtype, [&](auto tag) {
+    return launch(l.rows * larger(l.hidden, l.output), l.stream, StartBody<decltype(tag)>{l, f});
+  });
+}
+
+// Rows without this step take part too: their y must become zero.
+const char* step_forward(const StepwiseLayer& l, const StepPlace& p, const StepForward& f) {
+  return launch_cell<ForwardBody>(l, p.rows * l.hidden, p, f);
+}
+
+const char* project_forward(const StepwiseLayer& l, const StepPlace& p, const StepForward& f, const void* projected) {
+  return by_dtype(l.dtype, [&](auto tag) {
+    return launch(p.rows * l.output, l.stream, ProjectForwardBody<decltype(tag)>{l, p, f, projected});
+  });
+}
+
+const char* finish_forward(const StepwiseLayer& l, const StepForward& f, void* h_n, void* c_n) {
+  return by_dtype(l.dtype, [&](auto tag) {
+    return launch(l.rows * larger(l.hidden, l.output), l.stream, FinishForwardBody<decltype(tag)>{l, f, h_n, c_n});
+  });
+}
+
+const char* project_backward(const StepwiseLayer& l, const StepPlace& p, const StepBackward& g) {
+  return by_dtype(l.dtype, [&](auto tag) {
+    return launch(p.rows * l.output, l.stream, ProjectBackwardBody<decltype(tag)>{l, p, g});
+  });
+}
+
+const char* step_backward(const StepwiseLayer& l, const StepPlace& p, const StepBackward& g) {
+  return launch_cell<BackwardBody>(l, p.rows * l.hidden, p, g);
+}
+
+const char* finish_backward(const StepwiseLayer& l, const StepBackward& g, void* dh0, void* dc0) {
+  const bool bypass = kCellShapes[l.cell].reads_h_prev;
+  return by_dtype(l.dtype, [&](auto tag) {
+    return launch(l.rows * larger(l.hidden, l.output), l.stream,
+                  FinishBackwardBody<decltype(tag)>{l, g, bypass, dh0, dc0});
+  });
+}
+
+const char* gather_h_input(const StepwiseLayer& l, const StepPlace& p, const void* y, void* to) {
+  return by_dtype(l.dtype, [&](auto tag) {
+    return launch(p.rows * l.output, l.stream, GatherHBody<decltype(tag)>{l, p, y, to});
+  });
+}
+
+const char* gather_unprojected(const StepwiseLayer& l, const StepPlace& p, const void* gates, const void* cells,
+                               void* to) {
+  return by_dtype(l.dtype, [&](auto tag) {
+    return launch(p.rows * l.hidden, l.stream, GatherUnprojectedBody<decltype(tag)>{l, p, gates, cells, to});
+  });
+}
+
+const char* sum_rows(const StepwiseLayer& l, const void* from, int64_t rows, int64_t columns, void* to) {
+  return by_dtype(l.dtype, [&](auto tag) {
+    return launch(columns, l.stream, SumRowsBody<decltype(tag)>{from, rows, columns, to});
+  });
+}
+
+const char* add(const StepwiseLayer& l, const void* term, void* sum, int64_t n) {
+  return by_dtype(l.dtype, [&](auto tag) { return launch(n, l.stream, AddBody<decltype(tag)>{term, sum}); });
+}
+
+}  // namespace fused_lstm::cuda
