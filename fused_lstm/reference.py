@@ -149,7 +149,7 @@ def _one_direction(
     reverse: bool,
     rounding: torch.dtype,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """``x`` is (T, B, I) and zero where not ``alive`` (T, B, 1); ``cut`` (T, B, 1) parts a step from the one before."""
+    """``x`` (T, B, I) is zero and ``cut`` (T, B, 1), which parts a step from the last, False where not ``alive``."""
     w_ih, w_hh, b_ih, b_hh, w_hr = _name(weights)
     if cell.reads_h_prev and w_hr is not None:
         raise RuntimeError(f"cell {cell.name!r} needs h of hidden_size and cannot be projected; leave out w_hr")
@@ -157,8 +157,6 @@ def _one_direction(
     P, H = w_hh.shape[1], w_hh.shape[0] // 4
     h = x.new_zeros(B, P) if h is None else h
     c = x.new_zeros(B, H) if c is None else c
-    if cut is not None:
-        cut = cut & alive  # what lies beyond a row's end is not there
 
     ys: list[Tensor] = []
     for t in reversed(range(T)) if reverse else range(T):

@@ -41,13 +41,14 @@ def backward_arguments(layer: Layer, needs: int) -> list:
 
 
 class Calls:
-    """Stands before an operator and notes with which last argument (save or needs) it was called."""
+    """Stands before an operator and notes its last argument (save or needs) and which of the first three came."""
 
     def __init__(self, op):
-        self.op, self.last_arguments = op, []
+        self.op, self.last_arguments, self.came = op, [], []
 
     def __call__(self, *arguments):
         self.last_arguments.append(arguments[-1])
+        self.came.append([t is not None for t in arguments[:3]])
         return self.op(*arguments)
 
 
@@ -176,6 +177,13 @@ def test_everything_is_asked_for_at_once(calls):
     outputs = layer.call(functional.lstm_layer)
     torch.autograd.grad(outputs, list(layer.variables.values()), random_cotangents(outputs))
     assert calls[1].last_arguments == [127] and calls[0].last_arguments == [True]
+
+
+def test_cotangents_that_nobody_gave_are_not_made_up(calls):
+    layer = Layer.random().requires_grad_()
+    _, h_n, _ = layer.call(functional.lstm_layer)
+    h_n.sum().backward()
+    assert calls[1].came == [[False, True, False]]
 
 
 def test_frozen_weights_are_left_out_when_backward_runs_by_inputs():
