@@ -32,7 +32,7 @@ def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str
 def import_copy(folder: Path) -> subprocess.CompletedProcess[str]:
     """Imports a copy of _library.py that lies alone in `folder`, in a process of its own."""
     shutil.copy(_library.__file__, folder / "lone_library.py")
-    return run_python("import lone_library", PYTHONPATH=str(folder))
+    return run_python(f"import sys; sys.path.insert(0, {str(folder)!r}); import lone_library")
 
 
 def test_build_info_names_what_was_built():
