@@ -12,5 +12,6 @@ void bind_team(pybind11::module_&);     // cpu/team.h, cpu/shards.h
 void bind_panels(pybind11::module_&);   // cpu/panels.h, cpu/outer.h
 void bind_memory(pybind11::module_&);   // cpu/memory.h
 void bind_round(pybind11::module_&);    // cpu/round.h
+void bind_cuda_emulation(pybind11::module_&);  // cuda/primitives.h under emulation
 
 }  // namespace fused_lstm::native

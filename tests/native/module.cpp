@@ -11,4 +11,5 @@ PYBIND11_MODULE(fused_lstm_native, m) {
   bind_panels(m);
   bind_memory(m);
   bind_round(m);
+  bind_cuda_emulation(m);
 }
