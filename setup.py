@@ -1,4 +1,4 @@
-"""Builds fused_lstm/_C.so (torch's stable ABI, no Python symbols) with a build_ext of its own.
+"""Builds fused_lstm/_C.so and, where nvcc is found, _C_cuda.so (torch's stable ABI, no Python symbols).
 
 torch.utils.cpp_extension would add Python symbols, link libraries of the C++ ABI and give every file the same flags.
 
@@ -6,6 +6,8 @@ Environment, all optional:
   FUSED_LSTM_BUILD    release (default), debug, asan, ubsan or tsan; each has its own folder under build/
   FUSED_LSTM_WERROR   1 turns warnings into errors; the Makefile sets it, installing must work with newer compilers too
   FUSED_LSTM_CCACHE   compiler launcher, such as ccache
+  FUSED_LSTM_CUDA     auto (default: with CUDA where nvcc is found), 1 (fail without nvcc) or 0
+  CUDA_HOME, TORCH_CUDA_ARCH_LIST   the CUDA toolkit; what to compile for (default: everything from sm_80 to sm_120)
   FUSED_LSTM_TORCH    folder of the torch package to compile against, where it cannot be found by itself
   CXX, MAX_JOBS       compiler command (default g++), number of compilers at a time (default: all cores)
 """
@@ -59,6 +61,12 @@ ISAS = {
     "avx2": ["-mavx2", "-mfma", "-mf16c"],
     "avx512": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma", "-mf16c", "-mprefer-vector-width=512"],
 }
+
+
+CUDA_BINDING = "csrc/binding/op_cuda.cpp"  # goes with the CUDA library, not with its neighbours
+
+# Machine code for each, and PTX for what comes after: 9.0 for anything from Hopper on, 12.0 for the newest.
+CUDA_ARCHS = "8.0;8.6;8.9;9.0a;9.0+PTX;10.0;12.0+PTX"
 
 
 def fail(sentence: str) -> NoReturn:
@@ -120,6 +128,47 @@ class Torch:
         )
 
 
+@dataclass(frozen=True)
+class Cuda:
+    home: Path
+    version: str
+    archs: str
+
+    @classmethod
+    def find(cls) -> Cuda | None:
+        wanted = os.environ.get("FUSED_LSTM_CUDA") or "auto"
+        if wanted not in ("auto", "0", "1"):
+            fail(f"FUSED_LSTM_CUDA must be auto, 0 or 1, but is {wanted!r}.")
+        if wanted == "0":
+            return None
+        home = Path(os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH") or "/usr/local/cuda")
+        missing = [path for path in ("bin/nvcc", "lib64/libcudart_static.a") if not (home / path).exists()]
+        if missing:
+            if wanted == "1":
+                fail(f"FUSED_LSTM_CUDA=1, but {home / missing[0]} does not exist: set CUDA_HOME to a CUDA toolkit.")
+            return None
+        answer = subprocess.check_output([home / "bin/nvcc", "--version"], text=True)
+        version = re.search(r"release ([\d.]+)", answer)[1]
+        return cls(home, version, os.environ.get("TORCH_CUDA_ARCH_LIST") or CUDA_ARCHS)
+
+    def targets(self) -> list[str]:
+        flags = []
+        for arch in re.split(r"[;, ]+", self.archs.strip()):
+            match = re.fullmatch(r"(\d+)\.(\d+)([af]?)(\+PTX)?", arch)
+            if not match:
+                fail(f"TORCH_CUDA_ARCH_LIST holds {arch!r}; expected entries such as 8.0, 9.0a or 12.0+PTX.")
+            number = "".join(match.groups()[:3])
+            flags.append(f"-gencode=arch=compute_{number},code=sm_{number}")
+            if match[4]:
+                flags.append(f"-gencode=arch=compute_{number},code=compute_{number}")
+        return flags
+
+    def runtime(self) -> list[str]:
+        """The static runtime: no library to find where the wheel gets installed, and none of its symbols leave."""
+        libraries = [str(self.home / "lib64" / name) for name in ("libcudart_static.a", "libculibos.a")]
+        return [*libraries, "-Wl,--exclude-libs,ALL", "-ldl", "-lrt"]
+
+
 @dataclass
 class Step:
     output: str
@@ -149,6 +198,16 @@ class Build:
         command = [*launcher, *self.compiler.command, *COMMON, *werror, *BUILDS[self.kind][0], *flags]
         command += ["-MD", "-MF", f"{output}.d", "-c", source, "-o", output]
         self.steps.append(Step(output, [source], command, compiles=True))
+        return output
+
+    def compile_cuda(self, source: str, cuda: Cuda) -> str:
+        """The same by nvcc."""
+        output = f"{self.directory}/{source}.o"
+        launcher = shlex.split(os.environ.get("FUSED_LSTM_CCACHE", ""))
+        optimize = "-O0" if self.kind == "debug" else "-O3"
+        command = [*launcher, str(cuda.home / "bin/nvcc"), "-std=c++20", optimize, "-Icsrc", "-Xcompiler=-fPIC"]
+        command += ["-Xcompiler=-fvisibility=hidden", "-t", "2", *cuda.targets(), "-MD", "-MF", f"{output}.d"]
+        self.steps.append(Step(output, [source], [*command, "-c", source, "-o", output], compiles=True))
         return output
 
     def link(self, output: str, objects: list[str], flags: Sequence[str] = ()) -> Path:
@@ -194,12 +253,11 @@ def find_ninja() -> list[str] | None:
     return ["ninja"] if shutil.which("ninja") else None
 
 
-def sources(*folders: str) -> list[str]:
-    found = [path for folder in folders for path in (ROOT / "csrc" / folder).glob("*.cpp")]
-    found = [path for path in found if path.name != "op_cuda.cpp"]  # of the CUDA library
+def sources(*folders: str, pattern: str = "*.cpp") -> list[str]:
+    found = [path for folder in folders for path in (ROOT / "csrc" / folder).glob(pattern)]
     if not found:
         fail(f"no C++ sources in csrc/{', csrc/'.join(folders)} of {ROOT}: the source tree is incomplete.")
-    return sorted(path.relative_to(ROOT).as_posix() for path in found)
+    return sorted({path.relative_to(ROOT).as_posix() for path in found} - {CUDA_BINDING})
 
 
 def compile_kernels(build: Build) -> list[str]:
@@ -210,17 +268,26 @@ def compile_kernels(build: Build) -> list[str]:
     return [build.compile(source, flags.get(source, [])) for source in sources("core", "cpu") if source not in left_out]
 
 
-def compile_binding(build: Build, torch: Torch, version: str) -> list[str]:
+def torch_flags(torch: Torch) -> list[str]:
     target = f"-DTORCH_TARGET_VERSION=0x{TORCH_TARGET[0]:02x}{TORCH_TARGET[1]:02x}000000000000"
     headers = torch.directory / "include"
     # The prefix map keeps this machine's paths out of error messages that are made in torch's headers.
-    common = [target, "-isystem", str(headers), f"-ffile-prefix-map={headers}/="]
-    info = json.dumps(build_info(build, torch, version))
+    return [target, "-isystem", str(headers), f"-ffile-prefix-map={headers}/="]
+
+
+def torch_only(torch: Torch) -> list[str]:
+    # libtorch.so alone, which pulls in whatever this torch consists of. It defines nothing itself, so that --as-needed
+    # would drop it. -lc10 and -ltorch_cpu stay out: they export parts of libstdc++, which another torch may lack.
+    return [f"-L{torch.directory / 'lib'}", "-Wl,--no-as-needed", "-ltorch", "-Wl,--as-needed"]
+
+
+def compile_binding(build: Build, torch: Torch, cuda: Cuda | None, version: str) -> list[str]:
+    info = json.dumps(build_info(build, torch, cuda, version))
     own = {"csrc/binding/library.cpp": [f'-DFUSED_LSTM_BUILD_INFO=R"json({info})json"']}
-    return [build.compile(source, common + own.get(source, [])) for source in sources("binding")]
+    return [build.compile(source, torch_flags(torch) + own.get(source, [])) for source in sources("binding")]
 
 
-def build_info(build: Build, torch: Torch, version: str) -> dict[str, object]:
+def build_info(build: Build, torch: Torch, cuda: Cuda | None, version: str) -> dict[str, object]:
     return {
         "version": version,
         "commit": commit(),
@@ -229,6 +296,8 @@ def build_info(build: Build, torch: Torch, version: str) -> dict[str, object]:
         "isas": build.compiler.isas,
         "torch_headers": torch.version,
         "torch_target": ".".join(map(str, TORCH_TARGET)),
+        "cuda": cuda.version if cuda else None,
+        "cuda_archs": cuda.archs if cuda else None,
     }
 
 
@@ -244,15 +313,20 @@ def commit() -> str | None:
         return None
 
 
-def build_library(version: str) -> Path:
-    build, torch = Build(), Torch.find()
-    objects = compile_kernels(build) + compile_binding(build, torch, version)
-    # libtorch.so alone, which pulls in whatever this torch consists of. It defines nothing itself, so that --as-needed
-    # would drop it. -lc10 and -ltorch_cpu stay out: they export parts of libstdc++, which another torch may lack.
-    torch_only = [f"-L{torch.directory / 'lib'}", "-Wl,--no-as-needed", "-ltorch", "-Wl,--as-needed"]
-    library = build.link(f"{build.directory}/_C.so", objects, torch_only)
+def build_libraries(version: str) -> dict[str, Path]:
+    """Compiles and links; returns the library of each extension module that could be built."""
+    build, torch, cuda = Build(), Torch.find(), Cuda.find()
+    objects = compile_kernels(build) + compile_binding(build, torch, cuda, version)
+    libraries = {"fused_lstm._C": build.link(f"{build.directory}/_C.so", objects, torch_only(torch))}
+    if cuda:
+        # What both libraries need is in both, so that neither has to find the other's symbols.
+        shared = [f"{build.directory}/csrc/{name}.cpp.o" for name in ("binding/checks", "core/rows")]
+        objects = [*shared, build.compile(CUDA_BINDING, torch_flags(torch))]
+        objects += [build.compile_cuda(source, cuda) for source in sources("cuda", pattern="*.cu")]
+        flags = [*torch_only(torch), *cuda.runtime()]
+        libraries["fused_lstm._C_cuda"] = build.link(f"{build.directory}/_C_cuda.so", objects, flags)
     build.run("library")
-    return library
+    return libraries
 
 
 class BuildLibrary(build_ext):
@@ -260,12 +334,14 @@ class BuildLibrary(build_ext):
         return fullname.replace(".", os.sep) + ".so"  # a plain library: nothing in it depends on a Python version
 
     def build_extensions(self) -> None:
-        library = build_library(self.distribution.get_version())
+        libraries = build_libraries(self.distribution.get_version())
         for extension in self.extensions:
             destination = Path(self.get_ext_fullpath(extension.name))
             destination.parent.mkdir(parents=True, exist_ok=True)
             destination.unlink(missing_ok=True)  # never write into a file that a running process has mapped
-            shutil.copy2(library, destination)
+            if extension.name in libraries:
+                shutil.copy2(libraries[extension.name], destination)
+        self.extensions = [extension for extension in self.extensions if extension.name in libraries]
         self.force = True  # --inplace copies it on, even over a newer library of another build type
 
 
@@ -281,6 +357,9 @@ class Wheel(bdist_wheel):
 
 if __name__ == "__main__":
     setup(
-        ext_modules=[Extension("fused_lstm._C", sources("core", "cpu", "binding"))],
+        ext_modules=[
+            Extension("fused_lstm._C", sources("core", "cpu", "binding")),
+            Extension("fused_lstm._C_cuda", [CUDA_BINDING, *sources("cuda", pattern="*.cu")]),
+        ],
         cmdclass={"build_ext": BuildLibrary, "bdist_wheel": Wheel},
     )

@@ -3,7 +3,8 @@
 Importing this module registers ``torch.ops.fused_lstm.*``. It raises ImportError when that is not possible.
 
 build_info: dict with the keys version, commit (None outside git), build (release, debug, asan, ...), compiler,
-    isas (list of the CPU instruction sets compiled in), torch_headers, torch_target (oldest torch the library runs on).
+    isas (list of the CPU instruction sets compiled in), torch_headers, torch_target (oldest torch the library runs on),
+    cuda (version of the CUDA toolkit, None without), cuda_archs.
 cuda_error: why CUDA tensors are not served, or None when they are.
 """
 
@@ -49,6 +50,22 @@ def _limit_threads() -> None:
         torch.ops.fused_lstm.limit_threads(1)
 
 
+def _load_cuda(built_with: str | None, library: Path) -> str | None:
+    """Loads the operators for CUDA tensors; returns why not, if not."""
+    if built_with is None:
+        return "fused_lstm was built without CUDA"
+    has = torch.version.cuda
+    if has is None:
+        return f"torch {torch.__version__} is a build without CUDA"
+    if has.split(".")[0] != built_with.split(".")[0]:
+        return f"fused_lstm was built with CUDA {built_with}, but torch {torch.__version__} with CUDA {has}"
+    try:
+        torch.ops.load_library(str(library))
+    except OSError as error:
+        return f"{library} cannot be loaded: {error.__cause__ or error}"
+    return None
+
+
 def cpu_isa() -> str:
     """Returns the instruction set of the CPU kernels that run here: "scalar", "avx2" or "avx512"."""
     return torch.ops.fused_lstm.cpu_isa()
@@ -59,4 +76,4 @@ _load(Path(__file__).with_name("_C.so"))
 _limit_threads()
 
 build_info: dict[str, Any] = json.loads(torch.ops.fused_lstm.build_info())
-cuda_error: str | None = "built without CUDA"
+cuda_error: str | None = _load_cuda(build_info["cuda"], Path(__file__).with_name("_C_cuda.so"))

@@ -3,15 +3,12 @@
 #include <string>
 
 #include "binding/compat.h"
+#include "binding/schemas.h"
 #include "cell/variants.h"
 
 #ifndef FUSED_LSTM_BUILD_INFO
 #define FUSED_LSTM_BUILD_INFO "{}"
 #endif
-
-#define FUSED_LSTM_LAYER_ARGUMENTS                                                                                  \
-  "Tensor x, Tensor? h0, Tensor? c0, Tensor[] weights, Tensor? batch_sizes, Tensor? lengths, Tensor? resets, "     \
-  "Tensor? recurrent_scale, Tensor? cell_params, Tensor? cell_inputs, "
 
 namespace fused_lstm {
 namespace {
@@ -27,10 +24,8 @@ std::string cell_names() {
 }  // namespace
 
 STABLE_TORCH_LIBRARY(fused_lstm, m) {
-  m.def("lstm_layer(" FUSED_LSTM_LAYER_ARGUMENTS
-        "int cell, int direction, bool batch_first, bool save) -> (Tensor y, Tensor h_n, Tensor c_n, Tensor reserve)");
-  m.def("lstm_layer_backward(Tensor? dy, Tensor? dh_n, Tensor? dc_n, " FUSED_LSTM_LAYER_ARGUMENTS
-        "Tensor y, Tensor reserve, int cell, int direction, bool batch_first, int needs) -> Tensor[]");
+  m.def("lstm_layer" FUSED_LSTM_FORWARD_SCHEMA);
+  m.def("lstm_layer_backward" FUSED_LSTM_BACKWARD_SCHEMA);
   m.def("build_info() -> str");
   m.def("cell_names() -> str");
   m.def("cpu_isa() -> str");

@@ -43,6 +43,22 @@ def build() -> Path:
     return module
 
 
+def build_emulated() -> Path:
+    """The CUDA operators compiled for CPU tensors (torch.ops.fused_lstm_emulated): brought up to date, its path."""
+    os.environ.setdefault("FUSED_LSTM_WERROR", "1")
+    product = _setup()
+    steps, torch = product.Build(), product.Torch.find()
+    steps.directory += "/emulated"  # other objects of the same sources
+    flags = [*product.torch_flags(torch), "-DFUSED_LSTM_EMULATE_CUDA"]
+    binding = ["csrc/binding/checks.cpp", product.CUDA_BINDING, "tests/native/emulated/library.cpp"]
+    objects = [steps.compile(source, flags) for source in binding]
+    objects += [steps.compile("csrc/core/rows.cpp"), steps.compile("csrc/cuda/stepwise.cu", ["-x", "c++"])]
+    library = directory() / "fused_lstm_emulated.so"
+    steps.link(library.relative_to(ROOT).as_posix(), objects, product.torch_only(torch))
+    steps.run("emulated")
+    return library
+
+
 def _setup() -> ModuleType:
     """setup.py as a module; found by path, since its folder on sys.path would hide an installed fused_lstm."""
     spec = importlib.util.spec_from_file_location("fused_lstm_setup", ROOT / "setup.py")
@@ -54,3 +70,4 @@ def _setup() -> ModuleType:
 
 if __name__ == "__main__":
     print(build())
+    print(build_emulated())
