@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import textwrap
 from collections.abc import Callable, Sequence
 
 from .corpus import LANGUAGES, SEED, SIZE
 from .model import BACKENDS, POOLINGS
+from .options import describe_defaults
 from .readers import KINDS
 from .splits import DEV, TEST, TRAIN
 
@@ -49,12 +51,15 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _command(commands: argparse._SubParsersAction, name: str, summary: str, details: str) -> argparse.ArgumentParser:
+def _command(
+    commands: argparse._SubParsersAction, name: str, summary: str, details: str, usage: str | None = None
+) -> argparse.ArgumentParser:
     return commands.add_parser(
         name,
         help=summary,
         description=f"{summary[0].upper()}{summary[1:]}.",
         epilog=details,
+        usage=usage,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
 
@@ -64,7 +69,9 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
         commands,
         "train",
         "train a classifier and report how good it is",
-        f"{_DATA_HELP}\nExit status: 0 done, 1 failed or below --target-accuracy, 130 interrupted (best model kept).",
+        f"{_DATA_HELP}\n{_wrapped(describe_defaults())}\n\n"
+        "Exit status: 0 done, 1 failed or below --target-accuracy, 130 interrupted (best model kept).",
+        usage="%(prog)s [--data PATH] [--output FOLDER] [option ...]",
     )
     data = parser.add_argument_group("data")
     data.add_argument("--data", metavar="PATH", help="labelled texts (see below); the embedded corpus without it")
@@ -82,10 +89,10 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
     output.add_argument("--output", default=DEFAULT_OUTPUT, metavar="FOLDER", help="model and report (%(default)s)")
     output.add_argument("--target-accuracy", type=share, metavar="P", help="fail if test accuracy is below P (0 to 1)")
     output.add_argument("--no-baseline", action="store_true", help="leave out the linear n-gram model in the report")
-    output.add_argument("--baseline-ngrams", type=at_least(1), metavar="N", help="longest n-gram of that model")
+    output.add_argument("--baseline-order", type=at_least(1), metavar="N", help="longest n-gram of that model")
     output.add_argument("--no-plots", action="store_true", help="write no PNG files")
 
-    model = parser.add_argument_group("model (defaults depend on the data)")
+    model = parser.add_argument_group("model (defaults: see below)")
     model.add_argument("--embedding", type=at_least(1), metavar="N", help="size of a word vector")
     model.add_argument("--hidden", type=at_least(1), metavar="N", help="LSTM units in each direction")
     model.add_argument("--layers", type=at_least(1), metavar="N", help="LSTM layers")
@@ -98,7 +105,7 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
     model.add_argument("--max-vocabulary", type=at_least(1), metavar="N", help="most frequent words kept")
     model.add_argument("--max-length", type=at_least(1), metavar="N", help="longer texts keep both ends (tokens)")
 
-    training = parser.add_argument_group("training (defaults depend on the data)")
+    training = parser.add_argument_group("training (defaults: see below)")
     training.add_argument("--epochs", type=at_least(1), metavar="N", help="at most; the best one on dev is kept")
     training.add_argument("--patience", type=at_least(1), metavar="N", help="stop after N epochs without progress")
     training.add_argument("--batch-size", type=at_least(1), metavar="N", help="texts in a batch")
@@ -144,6 +151,10 @@ def _add_reading(parser: argparse._ActionsContainer) -> None:
 def _add_machine(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("--lstm", choices=BACKENDS, default="fused", help="fused_lstm.FusedLSTM or torch.nn.LSTM")
     parser.add_argument("--threads", type=at_least(1), metavar="N", help="CPU threads (torch's own choice)")
+
+
+def _wrapped(text: str) -> str:
+    return "\n".join(textwrap.fill(line, 118, subsequent_indent="  ") for line in text.splitlines())
 
 
 def at_least(least: int) -> Callable[[str], int]:

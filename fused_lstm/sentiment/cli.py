@@ -15,8 +15,9 @@ import torch
 from .arguments import parse
 from .datasets import DataOptions, Dataset, embedded_dataset, load_dataset, load_part
 from .examples import DataError, Example, RowProblems
-from .experiment import RunOptions, defaults_for, evaluate_part, run
+from .experiment import evaluate_part, run
 from .model import BackendError
+from .options import RunOptions, defaults_for
 from .predictor import Prediction, predict_texts
 from .readers import Fields, NumberedLines
 from .report import METRICS, REPORT, accuracy_cells, class_table, confusion_table, table
@@ -53,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _train(arguments: argparse.Namespace) -> int:
     dataset = _dataset(arguments)
-    options = _run_options(arguments, defaults_for(dataset))
+    options = _run_options(arguments, defaults_for(dataset.embedded, len(dataset.train)))
     folder = Path(arguments.output)
     report = run(dataset, options, folder, _say)
     print(f"\n{report.text()}")

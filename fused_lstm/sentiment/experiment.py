@@ -9,7 +9,7 @@ import platform
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -19,6 +19,7 @@ from .batches import NumberedTexts
 from .datasets import Dataset
 from .examples import Example
 from .model import ModelConfig, SentimentClassifier
+from .options import RunOptions
 from .plots import PlotsUnavailable, draw_plots
 from .predictor import number_examples, predict_texts
 from .report import PartResult, RunReport
@@ -26,50 +27,10 @@ from .samples import sample_texts
 from .splits import TEST
 from .store import ModelSettings, StoredModel, prepare_folder, require_safetensors, save
 from .tokens import Vocabulary, tokenize
-from .training import EpochMetrics, TrainResult, TrainSettings, evaluate, fit
+from .training import EpochMetrics, TrainResult, evaluate, fit
 
 COMPOSE = "compose"
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """What a user can set about a run, beside the data. `defaults_for` gives the values that suit a data set."""
-
-    embedding: int = 128
-    hidden: int = 128
-    layers: int = 1
-    bidirectional: bool = True
-    pooling: str = "max"
-    dropout: float = 0.5
-    embedding_dropout: float = 0.3
-    word_dropout: float = 0.1
-    min_count: int = 2
-    max_vocabulary: int = 50_000
-    max_length: int = 512
-    training: TrainSettings = TrainSettings()
-    lstm: str = "fused"
-    baseline: bool = True
-    baseline_order: int = 2
-    plots: bool = True
-
-
-def defaults_for(dataset: Dataset) -> RunOptions:
-    """Settings chosen on dev parts: a small model for the embedded corpus, large batches for many texts."""
-    if dataset.embedded:
-        return RunOptions(
-            embedding=48,
-            hidden=48,
-            dropout=0.2,
-            embedding_dropout=0.1,
-            word_dropout=0.02,
-            min_count=1,
-            training=TrainSettings(epochs=5, batch_size=32, lr=5e-3),
-            baseline_order=4,
-        )
-    if len(dataset.train) >= 40_000:
-        return RunOptions(training=TrainSettings(epochs=4, batch_size=128))
-    return RunOptions(training=TrainSettings(epochs=6))
 
 
 def run(dataset: Dataset, options: RunOptions, folder: Path, say: Say) -> RunReport:
@@ -109,8 +70,8 @@ def run(dataset: Dataset, options: RunOptions, folder: Path, say: Say) -> RunRep
     baseline = _baseline(dataset, options, notes)
     texts, truths = sample_texts(dataset, model.vocabulary)
     samples = list(zip(predict_texts(model, texts), truths))
-    settings = {k: v for k, v in asdict(options).items() if k != "training"} | asdict(options.training)
     plots = _plots(folder, result, parts[TEST], options, notes)
+    settings = options.flat()
     report = RunReport(dataset.name, counts, notes, settings, environment, result, parts, baseline, samples, plots)
     report.write(folder)
     return report

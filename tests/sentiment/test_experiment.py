@@ -9,13 +9,14 @@ import pytest
 
 from fused_lstm.sentiment.datasets import DataOptions, embedded_dataset, load_dataset
 from fused_lstm.sentiment.examples import Example, RowProblems
-from fused_lstm.sentiment.experiment import defaults_for, evaluate_part, run
+from fused_lstm.sentiment.experiment import evaluate_part, run
+from fused_lstm.sentiment.options import EMBEDDED, FEW
 from fused_lstm.sentiment.store import CONFIG, StoreError, load
 from fused_lstm.sentiment.training import TrainSettings
 
 
-def quick(dataset, **changes):
-    options = replace(defaults_for(dataset), embedding=12, hidden=10, dropout=0.1, baseline=False, plots=False)
+def quick(**changes):
+    options = replace(FEW, embedding=12, hidden=10, dropout=0.1, baseline=False, plots=False)
     return replace(options, training=TrainSettings(epochs=3, batch_size=8, lr=2e-2), **changes)
 
 
@@ -27,7 +28,7 @@ def easy(easy_tsv):
 def test_default_settings_learn_the_order_of_words(tmp_path):
     """Half the default corpus, Chinese alone, must already be learnt; a bag of words gets 62.5 %."""
     dataset = embedded_dataset(4000, language="zh")
-    options = replace(defaults_for(dataset), baseline=False, plots=False)
+    options = replace(EMBEDDED, baseline=False, plots=False)
     report = run(dataset, options, tmp_path / "run", lambda line: None)
     assert report.parts["test"].evaluation.accuracy >= 0.99
     assert 0.7 < report.parts["compose"].evaluation.accuracy
@@ -39,7 +40,7 @@ def test_default_settings_learn_the_order_of_words(tmp_path):
 
 def test_everything_is_written_and_said(easy, tmp_path):
     said: list[str] = []
-    report = run(easy, quick(easy, baseline=True, plots=True), tmp_path / "run", said.append)
+    report = run(easy, quick(baseline=True, plots=True), tmp_path / "run", said.append)
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
         "config.json", "confusion.png", "curves.png", "metrics.json", "model.safetensors", "report.md", "vocab.json"
     ]
@@ -50,7 +51,7 @@ def test_everything_is_written_and_said(easy, tmp_path):
 
 
 def test_the_stored_model_gives_the_reported_numbers(easy, tmp_path):
-    report = run(easy, quick(easy), tmp_path / "run", lambda line: None)
+    report = run(easy, quick(), tmp_path / "run", lambda line: None)
     for backend in ("torch", "fused"):
         again = evaluate_part(load(tmp_path / "run", backend), easy.test)
         assert again.evaluation == report.parts["test"].evaluation
@@ -71,7 +72,7 @@ def test_speed_and_kinds_of_a_part(small_model):
 )
 def test_what_is_not_installed_is_left_out_and_said(easy, tmp_path, monkeypatch, module, note):
     monkeypatch.setitem(sys.modules, module, None)
-    report = run(easy, quick(easy, baseline=True, plots=True), tmp_path / "run", lambda line: None)
+    report = run(easy, quick(baseline=True, plots=True), tmp_path / "run", lambda line: None)
     assert any(line.startswith(note) and "pip install" in line for line in report.notes)
     assert note in (tmp_path / "run" / "report.md").read_text()
 
@@ -80,15 +81,9 @@ def test_nothing_is_trained_if_it_could_not_be_stored(easy, tmp_path, monkeypatc
     said: list[str] = []
     (tmp_path / CONFIG).write_text("{}")
     with pytest.raises(StoreError, match="another program"):
-        run(easy, quick(easy), tmp_path, said.append)
+        run(easy, quick(), tmp_path, said.append)
     monkeypatch.setitem(sys.modules, "safetensors.torch", None)
     with pytest.raises(StoreError, match="safetensors"):
-        run(easy, quick(easy), tmp_path / "run", said.append)
+        run(easy, quick(), tmp_path / "run", said.append)
     assert said == []
 
-
-def test_defaults_depend_on_the_data(easy):
-    assert defaults_for(embedded_dataset(100)).baseline_order == 4
-    assert defaults_for(easy).training.batch_size == 64
-    many = replace(easy, train=easy.train * 300)
-    assert defaults_for(many).training.batch_size == 128
