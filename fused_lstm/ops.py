@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from . import _library  # noqa: F401  (loading it registers the operators)
+from . import _library  # loading it registers the operators
 from .cells import CELLS
 from .reference import lstm_layer as _reference_layer
 
@@ -59,6 +59,8 @@ def lstm_layer(
     Raises:
         RuntimeError: tensors whose shapes, dtypes or devices do not fit together.
     """
+    if x.is_cuda and _library.cuda_error:
+        raise RuntimeError(f"fused_lstm cannot work on CUDA tensors here: {_library.cuda_error}. Move them to the CPU.")
     differentiable = (x, h0, c0, recurrent_scale, cell_params, *weights)
     save = torch.is_grad_enabled() and any([t is not None and t.requires_grad for t in differentiable])
     tracing = torch.jit.is_tracing()

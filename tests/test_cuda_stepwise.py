@@ -1,0 +1,86 @@
+"""The CUDA operators, family `stepwise`, compiled for CPU tensors: what runs on a GPU but for the launches themselves.
+
+torch.ops.fused_lstm_emulated is csrc/binding/op_cuda.cpp and csrc/cuda/stepwise.cu by the C++ compiler (tests/native).
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
+
+import native_module
+import operators
+import pytest
+import torch
+from layer_sampling import definition, layer_of, pairwise
+from operators import arguments_of, assert_same_bits, everything
+from tolerance import Tolerance, assert_within
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+import fused_lstm
+
+DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
+CHOICES = {dtype: pairwise(seed) for seed, dtype in enumerate(DTYPES, start=100)}
+CASES = [(dtype, index) for dtype in DTYPES for index in range(len(CHOICES[dtype]))]
+CUDA_HOME = Path(os.environ.get("CUDA_HOME", "/usr/local/cuda"))
+
+
+@functools.cache
+def _load() -> None:
+    builder = native_module._load("native_build", Path(__file__).parent / "native" / "build.py")
+    torch.ops.load_library(str(builder.build_emulated()))
+
+
+@pytest.fixture
+def emulated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes the functions of ``operators`` call the CUDA code."""
+    _load()
+    ops = SimpleNamespace(fused_lstm=torch.ops.fused_lstm_emulated)
+    monkeypatch.setattr(operators, "torch", SimpleNamespace(ops=ops, set_num_threads=torch.set_num_threads))
+
+
+def _unprojected_is_rounded(layer) -> bool:
+    # The product with W_hr takes o * tanh(c) in the tensors' dtype here, in float32 in the definition.
+    return layer.variables["x"].dtype in (torch.bfloat16, torch.float16) and "w_hr.0" in layer.variables
+
+
+@pytest.mark.parametrize(("dtype", "index"), CASES)
+def test_layer(emulated, dtype, index):
+    layer, cotangents = layer_of(CHOICES[dtype][index], dtype, seed=5000 + index)
+    actual = operators.train(arguments_of(layer), cotangents, everything(layer))
+    if not _unprojected_is_rounded(layer):
+        assert_within(actual, definition(layer, cotangents), Tolerance.of(layer))
+    inferred = operators.infer(arguments_of(layer))
+    assert_same_bits(inferred, {name: actual[name] for name in inferred})
+
+
+def test_lengths_are_not_read_by_the_host(emulated):
+    """A length beyond T is the kernels' own affair; checking it would make the host wait for the device."""
+    layer, _ = layer_of({**CHOICES[torch.float32][0], "rows": "lengths", "T": 5, "B": 2}, torch.float32, seed=1)
+    layer.constants["lengths"] = torch.tensor([99, 3])
+    operators.infer(arguments_of(layer))
+
+
+def test_cuda_tensors_are_refused_with_the_reason():
+    if fused_lstm.cuda_error is None:
+        pytest.skip("the operators serve CUDA tensors here")
+    with FakeTensorMode():
+        x = torch.empty(3, 2, 4, device="cuda")
+        with pytest.raises(RuntimeError, match="cannot work on CUDA tensors here: .+"):
+            fused_lstm.lstm_layer(x, None, None, [torch.empty(20, 4, device="cuda"), torch.empty(20, 5, device="cuda")])
+
+
+@pytest.mark.skipif(not shutil.which(str(CUDA_HOME / "bin/nvcc")), reason="needs nvcc")
+def test_launches_compile_and_do_not_spill(tmp_path):
+    root = Path(__file__).resolve().parents[1]
+    command = [str(CUDA_HOME / "bin/nvcc"), "-std=c++20", "-O3", "-arch=sm_90a", "-cubin", "-Xptxas=-v", "-Icsrc"]
+    command += ["csrc/cuda/stepwise.cu", "-o", str(tmp_path / "stepwise.cubin")]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    reports = [line for line in done.stderr.splitlines() if "spill stores" in line]
+    assert len(reports) > 16
+    assert all("0 bytes spill stores, 0 bytes spill loads" in line for line in reports)
