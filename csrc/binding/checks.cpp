@@ -248,7 +248,7 @@ LayerCall check_layer(LayerTensors tensors, bool save_for_backward, Lengths leng
 IncomingGradients check_backward(const LayerCall& call, OptionalTensor dy, OptionalTensor dh_n, OptionalTensor dc_n,
                                  Tensor y, Tensor reserve, int64_t needs) {
   const Problem& p = call.problem;
-  const LayerInputs& in = call.inputs;
+  const LayerTensors& in = call.tensors;  // their pointers are null where there are no rows
   STD_TORCH_CHECK((in.h0 || !(needs & kH0)) && (in.c0 || !(needs & kC0)) && (p.bias || !(needs & kBias)) &&
                       (p.projection || !(needs & kWhr)) && (in.recurrent_scale || !(needs & kRecurrentScale)) &&
                       (in.cell_params || !(needs & kCellParams)),
