@@ -11,6 +11,7 @@
 
 #define FUSED_LSTM_KERNEL(threads) __global__ void __launch_bounds__(threads, 1)
 #define FUSED_LSTM_DEVICE __device__ __forceinline__
+#define UNROLL _Pragma("unroll")
 
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
 #define FUSED_LSTM_HAS_CLUSTERS 1

@@ -11,6 +11,7 @@
 
 #define FUSED_LSTM_KERNEL(threads) inline void
 #define FUSED_LSTM_DEVICE inline
+#define UNROLL
 
 namespace fused_lstm::cuda {
 

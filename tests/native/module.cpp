@@ -12,4 +12,5 @@ PYBIND11_MODULE(fused_lstm_native, m) {
   bind_memory(m);
   bind_round(m);
   bind_cuda_emulation(m);
+  bind_cuda_cluster(m);
 }

@@ -1,0 +1,354 @@
+#pragma once
+// LSTM forward over all steps with the recurrent weights on chip: one cluster per direction and tile of 8 rows. Its
+// blocks own kHidden / kBlocks units each, keep their rows of W_hh in registers for the whole sequence, and send each
+// other h through shared memory. Given are the pre-activations W_ih x + b of all steps. Executed under emulation only,
+// never on hardware.
+//
+// Who holds what. A warp owns 8 units: two tiles of 16 rows of W_hh, gates i over f and g over o. By the layout of mma
+// lane (g, q) = (lane / 4, lane % 4) then ends up with all four gates of unit g for rows 2q and 2q + 1 of the tile: the
+// cell needs no exchange. h lies in shared memory as one row of 8 values (of the tile's rows) per unit, which is how
+// mma wants its right operand, and the four lanes of a unit hold exactly one such row to send. kSplit warps may share 8
+// units and divide the sum over k among them.
+//
+// Why two buffers of h, each with one mbarrier that counts its bytes, are enough. Step s reads buffer s % 2 (h of s -
+// 1) and sends h of s into buffer (s + 1) % 2 of every block, its own included.
+//  (1) Nothing unread is overwritten. P sends h of s into a buffer that Q last read in step s - 1. P is past its wait
+//  of
+//      step s, so all of Q's warps that send have sent h of s - 1; what they sent depends on all that their group read.
+//      Hence every warp that reads must feed one that sends, as all do here.
+//  (2) No byte is counted in a wrong phase: for the same reason Q is past its wait of step s - 1 on that mbarrier.
+//  (3) No parity is mistaken: the mbarrier of step s completes again only after all groups have sent h of s + 1.
+//  (4) Announcing the next bytes may come late: the one arrival that comes with it keeps the phase open until then.
+// The opening cluster barrier is needed (nobody may send to an mbarrier that is not there yet); the closing one makes
+// sure that no block leaves while its peers' messages are under way.
+
+#include "cell/variants.h"
+#include "cuda/primitives.h"
+
+namespace fused_lstm::cuda {
+
+constexpr int kTileRows = 8;
+
+struct ClusterForwardDirection {
+  const float* pre;  // [T, B, pitch, 4]: W_ih x + b, the gates i f g o of a unit side by side
+  float* gates;  // [T, B, pitch, 4] activated, may be `pre`; null when backward will not come
+  float* cells;  // [T, B, pitch]; null like gates. Both are left alone beyond a row's length.
+  const void* w_hh;  // [4H, H]
+  const void* h0;  // [B, H] or null
+  const void* c0;  // [B, H] or null
+  void* y;  // [T, B, H] by the strides below; zero beyond a row's length
+  void* h_n;  // [B, H]
+  void* c_n;  // [B, H]
+  bool reverse;  // every row starts at its own end
+};
+
+struct ClusterForwardArguments {
+  ClusterForwardDirection direction[2];
+  const int64_t* lengths;  // [B], each in [0, T], or null: all T
+  const uint8_t* resets;  // [T, B] by its strides, or null
+  int64_t reset_step, reset_row;
+  int64_t y_step, y_row;
+  int64_t pitch;  // units from row to row of pre, gates and cells; at least H
+  int steps, batch, hidden, directions;
+};
+
+// T: float (products in TF32), BFloat16 or Float16. kHidden: H rounded up, see the assertions.
+template <class T_, int kHidden_, int kBlocks_, int kSplit_>
+struct ClusterForwardShape {
+  using T = T_;
+  static constexpr int kHidden = kHidden_, kBlocks = kBlocks_, kSplit = kSplit_;
+  static constexpr int kUnits = kHidden / kBlocks;  // of a block
+  static constexpr int kGroups = kUnits / 8;
+  static constexpr int kThreads = kGroups * kSplit * 32;
+  static constexpr int kDepth = Operand<T>::kDepth;
+  static constexpr int kTiles = kHidden / kDepth / kSplit;  // products deep
+  static constexpr int kRowBytes = kTileRows * sizeof(T), kBufferBytes = kHidden * kRowBytes;
+  static constexpr int kBarriers = 0, kState = 128, kPartials = kState + 2 * kBufferBytes;
+  static constexpr int kPartialBytes = 8 * 32 * 4;  // what the lanes of a warp have summed up
+  static constexpr int kSharedBytes = kPartials + (kSplit - 1) * kGroups * kPartialBytes;
+  static constexpr int kWords = sizeof(T) / 2;  // of h that a lane holds: two values
+  static_assert(kHidden % kBlocks == 0 && kUnits % 8 == 0, "a warp owns 8 units");
+  static_assert(kHidden % (2 * kDepth * kSplit) == 0, "tiles are loaded in pairs");
+  static_assert(kSplit == 1 || kGroups <= 15, "one named barrier a group");
+  static_assert(kThreads <= 1024);
+};
+
+template <class S>
+class ClusterForwardThread {
+ public:
+  FUSED_LSTM_DEVICE explicit ClusterForwardThread(const ClusterForwardArguments& arguments) : p_(arguments) {
+    const int tiles = (p_.batch + kTileRows - 1) / kTileRows;
+    const int cluster = S::kBlocks > 1 ? cluster_index() : block_index();
+    d_ = cluster < tiles ? p_.direction[0] : p_.direction[1];
+    tile_row_ = cluster % tiles * kTileRows;
+    const int warp = thread_rank() / 32, lane = thread_rank() % 32;
+    g_ = lane / 4, q_ = lane % 4;
+    group_ = warp % S::kGroups, part_ = S::kSplit == 1 ? 0 : warp / S::kGroups;
+    const int rank = S::kBlocks > 1 ? cluster_rank() : 0;
+    unit_ = rank * S::kUnits + group_ * 8 + g_;
+    steps_ = 0;
+    for (int i = 0; i < kTileRows; ++i) {
+      const int length = length_of(tile_row_ + i);
+      steps_ = length > steps_ ? length : steps_;
+    }
+    UNROLL for (int j = 0; j < 2; ++j) {
+      length_[j] = length_of(row(j));
+      finishes_[j] = part_ == 0 && row(j) < p_.batch && unit_ < p_.hidden;
+    }
+  }
+
+  FUSED_LSTM_DEVICE void run() {
+    load_weights();
+    begin_state();
+    open_exchange();
+    load_ahead(0);
+    cut_next_ = cuts(1);
+    for (int s = 0; s < steps_; ++s) {
+      if (S::kBlocks > 1 && s > 0) receive(s);
+      float sum[2][4] = {};
+      multiply(s, sum);
+      add_parts(sum);
+      if (part_ == 0) finish(s, sum);
+      if (S::kBlocks == 1) block_sync();
+    }
+    clear_tail();
+    if (S::kBlocks > 1) cluster_sync();
+  }
+
+ private:
+  using T = typename S::T;
+
+  const ClusterForwardArguments& p_;
+  ClusterForwardDirection d_;
+  int g_, q_, group_, part_, unit_, tile_row_, steps_;
+  int length_[2];
+  bool finishes_[2];  // whether this thread computes and stores something real
+  uint32_t w_[2][S::kTiles][4];
+  float c_[2];
+  Floats4 pre_[2];
+  uint32_t cut_next_;  // bit j: row j enters the next step with a state of zero
+  PeerAddress peer_state_[(S::kBlocks + 3) / 4], peer_barrier_[(S::kBlocks + 3) / 4];
+
+  // --- where things are ----------------------------------------------------------------------------------------------
+  FUSED_LSTM_DEVICE int row(int j) const { return tile_row_ + 2 * q_ + j; }
+  FUSED_LSTM_DEVICE int length_of(int row) const {
+    if (row >= p_.batch) return 0;
+    return p_.lengths ? static_cast<int>(p_.lengths[row]) : p_.steps;
+  }
+  FUSED_LSTM_DEVICE int time_of(int length, int s) const { return d_.reverse ? length - 1 - s : s; }
+  FUSED_LSTM_DEVICE int64_t pair(int j, int s) const { return int64_t{time_of(length_[j], s)} * p_.batch + row(j); }
+  FUSED_LSTM_DEVICE int64_t state_at(int j) const { return int64_t{row(j)} * p_.hidden + unit_; }
+  FUSED_LSTM_DEVICE T* y_at(int j, int t) const {
+    return static_cast<T*>(d_.y) + t * p_.y_step + row(j) * p_.y_row + unit_;
+  }
+
+  // A reset lies between its step and the one before, whichever of them comes first here.
+  FUSED_LSTM_DEVICE bool cut(int row, int length, int s) const {
+    if (!p_.resets || s >= length || (d_.reverse && s == 0)) return false;
+    const int t = time_of(length, s) + (d_.reverse ? 1 : 0);
+    return p_.resets[t * p_.reset_step + row * p_.reset_row] != 0;
+  }
+  FUSED_LSTM_DEVICE uint32_t cuts(int s) const {
+    return (cut(row(0), length_[0], s) ? 1u : 0u) | (cut(row(1), length_[1], s) ? 2u : 0u);
+  }
+
+  // --- before the first step -----------------------------------------------------------------------------------------
+  FUSED_LSTM_DEVICE uint32_t weights_at(int gate, int k) const {
+    constexpr int kPer = Operand<T>::kPerWord;
+    const T* from = static_cast<const T*>(d_.w_hh) + (int64_t{gate} * p_.hidden + unit_) * p_.hidden + k;
+    float v[2] = {};
+    UNROLL for (int i = 0; i < kPer; ++i) {
+      if (unit_ < p_.hidden && k + i < p_.hidden) v[i] = widened(from[i]);
+    }
+    if constexpr (kPer == 2) return pack<T>(v[0], v[1]);
+    else return bits_of(round_to_tf32(v[0]));
+  }
+
+  FUSED_LSTM_DEVICE void load_weights() {
+    UNROLL for (int m = 0; m < 2; ++m) {
+      UNROLL for (int tile = 0; tile < S::kTiles; ++tile) {
+        UNROLL for (int r = 0; r < 4; ++r) {
+          const int column = Operand<T>::kPerWord * q_ + r / 2 * (S::kDepth / 2);
+          w_[m][tile][r] = weights_at(2 * m + r % 2, (part_ * S::kTiles + tile) * S::kDepth + column);
+        }
+      }
+    }
+  }
+
+  FUSED_LSTM_DEVICE void begin_state() {
+    for (int i = thread_rank(); i < kTileRows * S::kHidden; i += S::kThreads) {
+      const int r = tile_row_ + i / S::kHidden, k = i % S::kHidden;
+      const bool some = d_.h0 && r < p_.batch && k < p_.hidden && !cut(r, length_of(r), 0);
+      T h{};
+      if (some) h = static_cast<const T*>(d_.h0)[int64_t{r} * p_.hidden + k];
+      if constexpr (sizeof(T) == 4) h = round_to_tf32(h);
+      shared_store(S::kState + k * S::kRowBytes + i / S::kHidden * static_cast<int>(sizeof(T)), h);
+    }
+    UNROLL for (int j = 0; j < 2; ++j) {
+      c_[j] = 0;
+      if (!finishes_[j]) continue;
+      T h{}, c{};
+      if (d_.h0) h = static_cast<const T*>(d_.h0)[state_at(j)];
+      if (d_.c0) c = static_cast<const T*>(d_.c0)[state_at(j)];
+      if (length_[j] == 0) {
+        static_cast<T*>(d_.h_n)[state_at(j)] = h;
+        static_cast<T*>(d_.c_n)[state_at(j)] = c;
+      }
+      if (!cut(row(j), length_[j], 0)) c_[j] = widened(c);
+    }
+  }
+
+  FUSED_LSTM_DEVICE void open_exchange() {
+    if constexpr (S::kBlocks == 1) {
+      block_sync();
+    } else {
+      UNROLL for (int i = 0; i < (S::kBlocks + 3) / 4; ++i) {
+        const int peer = q_ + 4 * i < S::kBlocks ? q_ + 4 * i : 0;
+        peer_state_[i] = peer_address(S::kState + unit_ * S::kRowBytes, peer);
+        peer_barrier_[i] = peer_address(S::kBarriers, peer);
+      }
+      if (thread_rank() == 0) {
+        mbarrier_init(S::kBarriers, 1);
+        mbarrier_init(S::kBarriers + 8, 1);
+        mbarrier_init_fence();
+        if (steps_ > 1) mbarrier_expect(S::kBarriers + 8, S::kBufferBytes);
+        if (steps_ > 2) mbarrier_expect(S::kBarriers, S::kBufferBytes);
+      }
+      cluster_sync();
+    }
+  }
+
+  // --- a step --------------------------------------------------------------------------------------------------------
+  FUSED_LSTM_DEVICE void receive(int s) {
+    const SharedAddress barrier = S::kBarriers + 8 * (s & 1);
+    mbarrier_wait(barrier, (s - 1) >> 1 & 1);
+    if (thread_rank() == 0 && s + 2 < steps_) mbarrier_expect(barrier, S::kBufferBytes);
+  }
+
+  // Two tiles of h, each the right operand of one product.
+  FUSED_LSTM_DEVICE void load_tiles(uint32_t (&b)[4], SharedAddress rows) const {
+    if constexpr (sizeof(T) == 2) {
+      load_matrices_transposed(b, rows + (thread_rank() % 32) * S::kRowBytes);
+    } else {
+      UNROLL for (int i = 0; i < 4; ++i) b[i] = shared_load<uint32_t>(rows + (q_ + 4 * i) * S::kRowBytes + 4 * g_);
+    }
+  }
+
+  FUSED_LSTM_DEVICE void multiply(int s, float (&sum)[2][4]) const {
+    const SharedAddress state =
+        S::kState + (s & 1) * S::kBufferBytes + part_ * S::kTiles * S::kDepth * S::kRowBytes;
+    float odd[2][4] = {};  // four chains of products that do not wait for each other
+    UNROLL for (int tile = 0; tile < S::kTiles; tile += 2) {
+      uint32_t b[4];
+      load_tiles(b, state + tile * S::kDepth * S::kRowBytes);
+      UNROLL for (int m = 0; m < 2; ++m) {
+        mma<T>(sum[m], w_[m][tile], b[0], b[1]);
+        mma<T>(odd[m], w_[m][tile + 1], b[2], b[3]);
+      }
+    }
+    UNROLL for (int i = 0; i < 8; ++i) sum[i / 4][i % 4] += odd[i / 4][i % 4];
+  }
+
+  // The sums of the group's other warps, in a fixed order.
+  FUSED_LSTM_DEVICE void add_parts(float (&sum)[2][4]) const {
+    if constexpr (S::kSplit > 1) {
+      const SharedAddress lane = S::kPartials + group_ * S::kPartialBytes + 4 * (thread_rank() % 32);
+      if (part_ > 0) {
+        UNROLL for (int i = 0; i < 8; ++i)
+          shared_store(lane + (part_ - 1) * S::kGroups * S::kPartialBytes + 128 * i, sum[i / 4][i % 4]);
+        named_arrive(1 + group_, S::kSplit * 32);
+      } else {
+        named_sync(1 + group_, S::kSplit * 32);
+        UNROLL for (int part = 0; part < S::kSplit - 1; ++part) {
+          UNROLL for (int i = 0; i < 8; ++i)
+            sum[i / 4][i % 4] += shared_load<float>(lane + part * S::kGroups * S::kPartialBytes + 128 * i);
+        }
+      }
+    }
+  }
+
+  FUSED_LSTM_DEVICE void finish(int s, const float (&sum)[2][4]) {
+    CellState<float> now[2];
+    float h[2];
+    UNROLL for (int j = 0; j < 2; ++j) {
+      const float* x = pre_[j].value;
+      const Gates<float> a{sum[0][j] + x[0], sum[0][j + 2] + x[1], sum[1][j] + x[2], sum[1][j + 2] + x[3]};
+      now[j] = Vanilla::forward(a, c_[j], Extra<float>{});
+      c_[j] = cut_next_ >> j & 1 ? 0.0f : now[j].c;
+      h[j] = cut_next_ >> j & 1 ? 0.0f : now[j].h;
+    }
+    if (s + 1 < steps_) send(s, h);  // first, since others wait for it
+    store(s, now);
+    load_ahead(s + 1);
+    cut_next_ = cuts(s + 2);
+  }
+
+  FUSED_LSTM_DEVICE void send(int s, const float (&h)[2]) const {
+    constexpr int kRowWords = S::kRowBytes / 4;
+    const uint32_t to = ((s + 1) & 1) * S::kBufferBytes;
+    uint32_t mine[S::kWords];
+    if constexpr (S::kWords == 1) mine[0] = pack<T>(h[0], h[1]);
+    else mine[0] = bits_of(round_to_tf32(h[0])), mine[1] = bits_of(round_to_tf32(h[1]));
+    if constexpr (S::kBlocks == 1) {
+      UNROLL for (int i = 0; i < S::kWords; ++i)
+        shared_store(S::kState + to + unit_ * S::kRowBytes + 4 * (q_ * S::kWords + i), mine[i]);
+    } else {
+      Words4 whole[kRowWords / 4];
+      UNROLL for (int i = 0; i < kRowWords; ++i)
+        whole[i / 4].word[i % 4] = warp_shuffle(mine[i % S::kWords], 4 * g_ + i / S::kWords);
+      UNROLL for (int i = 0; i < (S::kBlocks + 3) / 4; ++i) {
+        if (q_ + 4 * i >= S::kBlocks) continue;
+        UNROLL for (int k = 0; k < kRowWords / 4; ++k)
+          push(peer_state_[i].plus(to + 16 * k), whole[k], peer_barrier_[i].plus(8 * ((s + 1) & 1)));
+      }
+    }
+  }
+
+  FUSED_LSTM_DEVICE void store(int s, const CellState<float> (&now)[2]) const {
+    UNROLL for (int j = 0; j < 2; ++j) {
+      if (!finishes_[j] || s >= length_[j]) continue;
+      T h, c;
+      narrowed(now[j].h, h), narrowed(now[j].c, c);
+      *y_at(j, time_of(length_[j], s)) = h;
+      if (d_.gates) {
+        const int64_t at = pair(j, s) * p_.pitch + unit_;
+        const Gates<float>& a = now[j].gates;
+        reinterpret_cast<Floats4*>(d_.gates)[at] = {{a.i, a.f, a.g, a.o}};
+        d_.cells[at] = now[j].c;
+      }
+      if (s + 1 == length_[j]) {
+        static_cast<T*>(d_.h_n)[state_at(j)] = h;
+        static_cast<T*>(d_.c_n)[state_at(j)] = c;
+      }
+    }
+  }
+
+  FUSED_LSTM_DEVICE void load_ahead(int s) {
+    UNROLL for (int j = 0; j < 2; ++j) {
+      pre_[j] = {};
+      if (finishes_[j] && s < length_[j])
+        pre_[j] = reinterpret_cast<const Floats4*>(d_.pre)[pair(j, s) * p_.pitch + unit_];
+    }
+  }
+
+  FUSED_LSTM_DEVICE void clear_tail() const {
+    UNROLL for (int j = 0; j < 2; ++j) {
+      if (!finishes_[j]) continue;
+      for (int t = length_[j]; t < p_.steps; ++t) *y_at(j, t) = T{};
+    }
+  }
+};
+
+template <class S>
+FUSED_LSTM_KERNEL(S::kThreads) cluster_forward(const ClusterForwardArguments p) {
+  ClusterForwardThread<S>(p).run();
+}
+
+template <class S>
+void launch_cluster_forward(const ClusterForwardArguments& p, void* stream) {
+  const int tiles = (p.batch + kTileRows - 1) / kTileRows;
+  if (tiles == 0 || p.directions == 0) return;
+  launch(Launch{tiles * p.directions, S::kBlocks, S::kThreads, S::kSharedBytes, false, stream}, &cluster_forward<S>, p);
+}
+
+}  // namespace fused_lstm::cuda
