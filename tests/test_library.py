@@ -37,15 +37,25 @@ def import_copy(folder: Path) -> subprocess.CompletedProcess[str]:
 
 def test_build_info_names_what_was_built():
     info = _library.build_info
-    assert set(info) == {"version", "commit", "build", "compiler", "isas", "torch_headers", "torch_target"}
+    expected = {"version", "commit", "build", "compiler", "isas", "torch_headers", "torch_target", "cuda", "cuda_archs"}
+    assert set(info) == expected
     assert info["version"] == importlib.metadata.version("fused_lstm")
     assert info["torch_target"] == "2.11"
     assert info["isas"] in (["scalar"], list(ISAS))
     assert info == json.loads(torch.ops.fused_lstm.build_info())
 
 
-def test_cuda_error_is_a_reason():
-    assert _library.cuda_error == "built without CUDA"
+def test_cuda_error_is_a_reason(tmp_path, monkeypatch):
+    if torch.version.cuda is None:
+        assert "without CUDA" in _library.cuda_error
+    library = tmp_path / "_C_cuda.so"
+    assert _library._load_cuda(None, library) == "fused_lstm was built without CUDA"
+    monkeypatch.setattr(torch.version, "cuda", None)
+    assert "is a build without CUDA" in _library._load_cuda("13.0", library)
+    monkeypatch.setattr(torch.version, "cuda", "12.8")
+    assert _library._load_cuda("13.0", library).startswith("fused_lstm was built with CUDA 13.0, but torch")
+    monkeypatch.setattr(torch.version, "cuda", "13.2")
+    assert "cannot be loaded" in _library._load_cuda("13.0", library)
 
 
 def test_cpu_isa_was_compiled_in():
