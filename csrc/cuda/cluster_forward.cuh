@@ -79,7 +79,7 @@ class ClusterForwardThread {
   FUSED_LSTM_DEVICE explicit ClusterForwardThread(const ClusterForwardArguments& arguments) : p_(arguments) {
     const int tiles = (p_.batch + kTileRows - 1) / kTileRows;
     const int cluster = S::kBlocks > 1 ? cluster_index() : block_index();
-    d_ = cluster < tiles ? p_.direction[0] : p_.direction[1];
+    direction_ = cluster / tiles;
     tile_row_ = cluster % tiles * kTileRows;
     const int warp = thread_rank() / 32, lane = thread_rank() % 32;
     g_ = lane / 4, q_ = lane % 4;
@@ -98,8 +98,8 @@ class ClusterForwardThread {
   }
 
   FUSED_LSTM_DEVICE void run() {
-    load_weights();
     begin_state();
+    load_weights();
     open_exchange();
     load_ahead(0);
     cut_next_ = cuts(1);
@@ -119,33 +119,32 @@ class ClusterForwardThread {
   using T = typename S::T;
 
   const ClusterForwardArguments& p_;
-  ClusterForwardDirection d_;
-  int g_, q_, group_, part_, unit_, tile_row_, steps_;
+  int direction_, g_, q_, group_, part_, unit_, tile_row_, steps_;
   int length_[2];
   bool finishes_[2];  // whether this thread computes and stores something real
   uint32_t w_[2][S::kTiles][4];
   float c_[2];
   Floats4 pre_[2];
   uint32_t cut_next_;  // bit j: row j enters the next step with a state of zero
-  PeerAddress peer_state_[(S::kBlocks + 3) / 4], peer_barrier_[(S::kBlocks + 3) / 4];
 
   // --- where things are ----------------------------------------------------------------------------------------------
+  FUSED_LSTM_DEVICE const ClusterForwardDirection& d() const { return p_.direction[direction_]; }
   FUSED_LSTM_DEVICE int row(int j) const { return tile_row_ + 2 * q_ + j; }
   FUSED_LSTM_DEVICE int length_of(int row) const {
     if (row >= p_.batch) return 0;
     return p_.lengths ? static_cast<int>(p_.lengths[row]) : p_.steps;
   }
-  FUSED_LSTM_DEVICE int time_of(int length, int s) const { return d_.reverse ? length - 1 - s : s; }
+  FUSED_LSTM_DEVICE int time_of(int length, int s) const { return d().reverse ? length - 1 - s : s; }
   FUSED_LSTM_DEVICE int64_t pair(int j, int s) const { return int64_t{time_of(length_[j], s)} * p_.batch + row(j); }
   FUSED_LSTM_DEVICE int64_t state_at(int j) const { return int64_t{row(j)} * p_.hidden + unit_; }
   FUSED_LSTM_DEVICE T* y_at(int j, int t) const {
-    return static_cast<T*>(d_.y) + t * p_.y_step + row(j) * p_.y_row + unit_;
+    return static_cast<T*>(d().y) + t * p_.y_step + row(j) * p_.y_row + unit_;
   }
 
   // A reset lies between its step and the one before, whichever of them comes first here.
   FUSED_LSTM_DEVICE bool cut(int row, int length, int s) const {
-    if (!p_.resets || s >= length || (d_.reverse && s == 0)) return false;
-    const int t = time_of(length, s) + (d_.reverse ? 1 : 0);
+    if (!p_.resets || s >= length || (d().reverse && s == 0)) return false;
+    const int t = time_of(length, s) + (d().reverse ? 1 : 0);
     return p_.resets[t * p_.reset_step + row * p_.reset_row] != 0;
   }
   FUSED_LSTM_DEVICE uint32_t cuts(int s) const {
@@ -153,24 +152,27 @@ class ClusterForwardThread {
   }
 
   // --- before the first step -----------------------------------------------------------------------------------------
-  FUSED_LSTM_DEVICE uint32_t weights_at(int gate, int k) const {
-    constexpr int kPer = Operand<T>::kPerWord;
-    const T* from = static_cast<const T*>(d_.w_hh) + (int64_t{gate} * p_.hidden + unit_) * p_.hidden + k;
-    float v[2] = {};
-    UNROLL for (int i = 0; i < kPer; ++i) {
-      if (unit_ < p_.hidden && k + i < p_.hidden) v[i] = widened(from[i]);
+  // A word of W_hh; columns from `limit` on are padding.
+  FUSED_LSTM_DEVICE uint32_t word_of(const T* from, int column, int limit) const {
+    T v[2] = {};
+    UNROLL for (int i = 0; i < Operand<T>::kPerWord; ++i) {
+      if (column + i < limit) v[i] = from[column + i];
     }
-    if constexpr (kPer == 2) return pack<T>(v[0], v[1]);
-    else return bits_of(round_to_tf32(v[0]));
+    if constexpr (sizeof(T) == 4) return bits_of(round_to_tf32(v[0]));
+    else return v[0].bits | uint32_t{v[1].bits} << 16;
   }
 
   FUSED_LSTM_DEVICE void load_weights() {
+    const int first = part_ * S::kTiles * S::kDepth + Operand<T>::kPerWord * q_;
+    const int limit = unit_ < p_.hidden ? p_.hidden - first : 0;
+    const int64_t gate = int64_t{p_.hidden} * p_.hidden;
+    const T* from = static_cast<const T*>(d().w_hh) + int64_t{unit_} * p_.hidden + first;
     UNROLL for (int m = 0; m < 2; ++m) {
+      const T* rows[2] = {from + 2 * m * gate, from + (2 * m + 1) * gate};
       UNROLL for (int tile = 0; tile < S::kTiles; ++tile) {
-        UNROLL for (int r = 0; r < 4; ++r) {
-          const int column = Operand<T>::kPerWord * q_ + r / 2 * (S::kDepth / 2);
-          w_[m][tile][r] = weights_at(2 * m + r % 2, (part_ * S::kTiles + tile) * S::kDepth + column);
-        }
+        UNROLL for (int r = 0; r < 4; ++r)
+          w_[m][tile][r] = word_of(rows[r % 2], tile * S::kDepth + r / 2 * (S::kDepth / 2), limit);
+        warp_sync();  // else the compiler begins all loads at once and runs out of registers
       }
     }
   }
@@ -178,9 +180,9 @@ class ClusterForwardThread {
   FUSED_LSTM_DEVICE void begin_state() {
     for (int i = thread_rank(); i < kTileRows * S::kHidden; i += S::kThreads) {
       const int r = tile_row_ + i / S::kHidden, k = i % S::kHidden;
-      const bool some = d_.h0 && r < p_.batch && k < p_.hidden && !cut(r, length_of(r), 0);
+      const bool some = d().h0 && r < p_.batch && k < p_.hidden && !cut(r, length_of(r), 0);
       T h{};
-      if (some) h = static_cast<const T*>(d_.h0)[int64_t{r} * p_.hidden + k];
+      if (some) h = static_cast<const T*>(d().h0)[int64_t{r} * p_.hidden + k];
       if constexpr (sizeof(T) == 4) h = round_to_tf32(h);
       shared_store(S::kState + k * S::kRowBytes + i / S::kHidden * static_cast<int>(sizeof(T)), h);
     }
@@ -188,11 +190,11 @@ class ClusterForwardThread {
       c_[j] = 0;
       if (!finishes_[j]) continue;
       T h{}, c{};
-      if (d_.h0) h = static_cast<const T*>(d_.h0)[state_at(j)];
-      if (d_.c0) c = static_cast<const T*>(d_.c0)[state_at(j)];
+      if (d().h0) h = static_cast<const T*>(d().h0)[state_at(j)];
+      if (d().c0) c = static_cast<const T*>(d().c0)[state_at(j)];
       if (length_[j] == 0) {
-        static_cast<T*>(d_.h_n)[state_at(j)] = h;
-        static_cast<T*>(d_.c_n)[state_at(j)] = c;
+        static_cast<T*>(d().h_n)[state_at(j)] = h;
+        static_cast<T*>(d().c_n)[state_at(j)] = c;
       }
       if (!cut(row(j), length_[j], 0)) c_[j] = widened(c);
     }
@@ -202,11 +204,6 @@ class ClusterForwardThread {
     if constexpr (S::kBlocks == 1) {
       block_sync();
     } else {
-      UNROLL for (int i = 0; i < (S::kBlocks + 3) / 4; ++i) {
-        const int peer = q_ + 4 * i < S::kBlocks ? q_ + 4 * i : 0;
-        peer_state_[i] = peer_address(S::kState + unit_ * S::kRowBytes, peer);
-        peer_barrier_[i] = peer_address(S::kBarriers, peer);
-      }
       if (thread_rank() == 0) {
         mbarrier_init(S::kBarriers, 1);
         mbarrier_init(S::kBarriers + 8, 1);
@@ -285,21 +282,23 @@ class ClusterForwardThread {
 
   FUSED_LSTM_DEVICE void send(int s, const float (&h)[2]) const {
     constexpr int kRowWords = S::kRowBytes / 4;
-    const uint32_t to = ((s + 1) & 1) * S::kBufferBytes;
+    const uint32_t next = (s + 1) & 1, barrier = S::kBarriers + 8 * next;
+    const uint32_t to = S::kState + next * S::kBufferBytes + unit_ * S::kRowBytes;
     uint32_t mine[S::kWords];
     if constexpr (S::kWords == 1) mine[0] = pack<T>(h[0], h[1]);
     else mine[0] = bits_of(round_to_tf32(h[0])), mine[1] = bits_of(round_to_tf32(h[1]));
     if constexpr (S::kBlocks == 1) {
       UNROLL for (int i = 0; i < S::kWords; ++i)
-        shared_store(S::kState + to + unit_ * S::kRowBytes + 4 * (q_ * S::kWords + i), mine[i]);
+        shared_store(to + 4 * (q_ * S::kWords + i), mine[i]);
     } else {
       Words4 whole[kRowWords / 4];
       UNROLL for (int i = 0; i < kRowWords; ++i)
         whole[i / 4].word[i % 4] = warp_shuffle(mine[i % S::kWords], 4 * g_ + i / S::kWords);
       UNROLL for (int i = 0; i < (S::kBlocks + 3) / 4; ++i) {
-        if (q_ + 4 * i >= S::kBlocks) continue;
-        UNROLL for (int k = 0; k < kRowWords / 4; ++k)
-          push(peer_state_[i].plus(to + 16 * k), whole[k], peer_barrier_[i].plus(8 * ((s + 1) & 1)));
+        const int peer = q_ + 4 * i;
+        if (peer >= S::kBlocks) continue;
+        const PeerAddress there = peer_address(0, peer);  // cheaper to find again than to keep
+        UNROLL for (int k = 0; k < kRowWords / 4; ++k) push(there.plus(to + 16 * k), whole[k], there.plus(barrier));
       }
     }
   }
@@ -310,15 +309,15 @@ class ClusterForwardThread {
       T h, c;
       narrowed(now[j].h, h), narrowed(now[j].c, c);
       *y_at(j, time_of(length_[j], s)) = h;
-      if (d_.gates) {
+      if (d().gates) {
         const int64_t at = pair(j, s) * p_.pitch + unit_;
         const Gates<float>& a = now[j].gates;
-        reinterpret_cast<Floats4*>(d_.gates)[at] = {{a.i, a.f, a.g, a.o}};
-        d_.cells[at] = now[j].c;
+        reinterpret_cast<Floats4*>(d().gates)[at] = {{a.i, a.f, a.g, a.o}};
+        d().cells[at] = now[j].c;
       }
       if (s + 1 == length_[j]) {
-        static_cast<T*>(d_.h_n)[state_at(j)] = h;
-        static_cast<T*>(d_.c_n)[state_at(j)] = c;
+        static_cast<T*>(d().h_n)[state_at(j)] = h;
+        static_cast<T*>(d().c_n)[state_at(j)] = c;
       }
     }
   }
@@ -327,7 +326,7 @@ class ClusterForwardThread {
     UNROLL for (int j = 0; j < 2; ++j) {
       pre_[j] = {};
       if (finishes_[j] && s < length_[j])
-        pre_[j] = reinterpret_cast<const Floats4*>(d_.pre)[pair(j, s) * p_.pitch + unit_];
+        pre_[j] = reinterpret_cast<const Floats4*>(d().pre)[pair(j, s) * p_.pitch + unit_];
     }
   }
 
@@ -340,7 +339,7 @@ class ClusterForwardThread {
 };
 
 template <class S>
-FUSED_LSTM_KERNEL(S::kThreads) cluster_forward(const ClusterForwardArguments p) {
+FUSED_LSTM_KERNEL(S::kThreads) cluster_forward(FUSED_LSTM_ARGUMENT ClusterForwardArguments p) {
   ClusterForwardThread<S>(p).run();
 }
 

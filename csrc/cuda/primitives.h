@@ -21,7 +21,7 @@
 //             flag_wait(flag, value)                 until *flag >= value; then what was published is visible to this
 //                                                    thread, after a block_sync to the block. Cooperative launches
 //                                                    only.
-// warp        warp_shuffle(v, lane)
+// warp        warp_sync()  warp_shuffle(v, lane)
 //             load_matrices(r, at)  load_matrices_transposed(r, at)   four 8x8 matrices of 16-bit values; lane l names
 //             row l % 8
 //                                                    of matrix l / 8; register i of a lane then holds its pair of

@@ -12,6 +12,7 @@
 #define FUSED_LSTM_KERNEL(threads) __global__ void __launch_bounds__(threads, 1)
 #define FUSED_LSTM_DEVICE __device__ __forceinline__
 #define UNROLL _Pragma("unroll")
+#define FUSED_LSTM_ARGUMENT const __grid_constant__  // read where it lies, not copied
 
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
 #define FUSED_LSTM_HAS_CLUSTERS 1
@@ -81,9 +82,10 @@ FUSED_LSTM_DEVICE int cluster_index() {
 FUSED_LSTM_DEVICE void cluster_sync() {
   asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
 }
+// Volatile, so that it is not moved out of loops to occupy a register there.
 FUSED_LSTM_DEVICE PeerAddress peer_address(SharedAddress at, int rank) {
   PeerAddress peer;
-  asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(peer.value) : "r"(window(at)), "r"(rank));
+  asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(peer.value) : "r"(window(at)), "r"(rank));
   return peer;
 }
 FUSED_LSTM_DEVICE void mbarrier_init(SharedAddress at, int count) {
@@ -155,6 +157,7 @@ FUSED_LSTM_DEVICE uint32_t pack<Float16>(float low, float high) {
 // --- warp
 // ----------------------------------------------------------------------------------------------------------------
 
+FUSED_LSTM_DEVICE void warp_sync() { __syncwarp(); }
 FUSED_LSTM_DEVICE uint32_t warp_shuffle(uint32_t v, int lane) { return __shfl_sync(0xffffffffu, v, lane); }
 
 FUSED_LSTM_DEVICE void load_matrices(uint32_t (&r)[4], SharedAddress at) {

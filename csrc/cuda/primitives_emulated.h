@@ -12,6 +12,7 @@
 #define FUSED_LSTM_KERNEL(threads) inline void
 #define FUSED_LSTM_DEVICE inline
 #define UNROLL
+#define FUSED_LSTM_ARGUMENT const
 
 namespace fused_lstm::cuda {
 
@@ -215,6 +216,9 @@ float element(uint32_t word, int i) {
 
 }  // namespace emulator
 
+inline void warp_sync() {
+  if (!emulator::machine().forgotten("warp_sync")) emulator::collective<int>("warp_sync", 0, [](emulator::Warp&) {});
+}
 inline uint32_t warp_shuffle(uint32_t v, int lane) {
   struct In {
     uint32_t v;
