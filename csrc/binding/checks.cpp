@@ -55,7 +55,8 @@ Rows packed_rows(const LayerTensors& t) {
   const Tensor sizes = torch::stable::contiguous(*t.batch_sizes);
   STD_TORCH_CHECK(sizes.is_cpu() && sizes.dim() == 1 && sizes.scalar_type() == ScalarType::Long,
                   "fused_lstm: batch_sizes must be a 1-D int64 tensor on the CPU, as a PackedSequence has it");
-  STD_TORCH_CHECK(!t.lengths, "fused_lstm: batch_sizes and lengths exclude each other; a packed x has its lengths already");
+  STD_TORCH_CHECK(!t.lengths,
+                  "fused_lstm: batch_sizes and lengths exclude each other; a packed x has its lengths already");
   const int64_t steps = sizes.size(0);
   const int64_t* n = static_cast<const int64_t*>(sizes.const_data_ptr());
   int64_t sum = 0;
@@ -79,7 +80,8 @@ const int64_t* check_lengths(const LayerTensors& t, int64_t batch) {
 
 Rows ragged_rows(const int64_t* n, int64_t steps, int64_t batch) {
   for (int64_t i = 0; i < batch; ++i)
-    STD_TORCH_CHECK(n[i] >= 0 && n[i] <= steps, "fused_lstm: lengths[", i, "] must be from 0 to ", steps, ", but is ", n[i]);
+    STD_TORCH_CHECK(n[i] >= 0 && n[i] <= steps, "fused_lstm: lengths[", i, "] must be from 0 to ", steps, ", but is ",
+                    n[i]);
   return Rows::ragged(steps, n, batch);
 }
 
@@ -89,8 +91,8 @@ void check_axes(LayerCall& call, Lengths where) {
   call.packed = call.tensors.batch_sizes.has_value();
   call.batch_first = call.tensors.batch_first && !call.packed;
   const int64_t dims = call.packed ? 2 : 3;
-  STD_TORCH_CHECK(x.dim() == dims, "fused_lstm: x must be ", dims, "-D, ", call.packed ? "(rows, input)" : "(T, B, input)",
-                  ", but is ", x.dim(), "-D");
+  STD_TORCH_CHECK(x.dim() == dims, "fused_lstm: x must be ", dims, "-D, ",
+                  call.packed ? "(rows, input)" : "(T, B, input)", ", but is ", x.dim(), "-D");
   p.dtype = dtype_of(x);
   p.input = x.size(dims - 1);
   if (call.packed) {
@@ -102,13 +104,15 @@ void check_axes(LayerCall& call, Lengths where) {
       call.lengths = check_lengths(call.tensors, batch);
     }
     const bool ragged = call.lengths && where == Lengths::kReadable;
-    call.rows = std::make_unique<Rows>(ragged ? ragged_rows(call.lengths, steps, batch) : Rows::rectangle(steps, batch));
+    call.rows =
+        std::make_unique<Rows>(ragged ? ragged_rows(call.lengths, steps, batch) : Rows::rectangle(steps, batch));
   }
   p.steps = call.rows->steps();
   p.batch = call.rows->batch();
   p.total = call.rows->total();
   STD_TORCH_CHECK(call.tensors.direction >= 0 && call.tensors.direction <= 2,
-                  "fused_lstm: direction must be 0 (forward), 1 (reverse) or 2 (both), but is ", call.tensors.direction);
+                  "fused_lstm: direction must be 0 (forward), 1 (reverse) or 2 (both), but is ",
+                  call.tensors.direction);
   p.direction = static_cast<Direction>(call.tensors.direction);
   STD_TORCH_CHECK(call.tensors.cell >= 0 && call.tensors.cell < kCellCount, "fused_lstm: there is no cell number ",
                   call.tensors.cell);
@@ -134,7 +138,8 @@ void check_weights(LayerCall& call) {
   p.bias = each >= 4;
   const bool projected = each % 2 == 1;
   STD_TORCH_CHECK(w[1].dim() == 2 && w[1].size(0) > 0 && w[1].size(0) % 4 == 0 && w[1].size(1) > 0,
-                  "fused_lstm: w_hh must have shape [4*hidden, output] with sizes above 0, but has ", text(shape_of(w[1])));
+                  "fused_lstm: w_hh must have shape [4*hidden, output] with sizes above 0, but has ",
+                  text(shape_of(w[1])));
   p.hidden = w[1].size(0) / 4;
   p.projection = projected ? w[1].size(1) : 0;
   for (size_t d = 0; d < directions; ++d) {
@@ -153,10 +158,10 @@ void check_cell(LayerCall& call) {
   const CellShape& shape = kCellShapes[p.cell];
   STD_TORCH_CHECK(!(shape.reads_h_prev && p.projection), "fused_lstm: the ", shape.name,
                   " cell mixes h with its previous value and cannot be projected; drop proj_size");
-  STD_TORCH_CHECK(call.tensors.cell_params.has_value() == (shape.params > 0), "fused_lstm: the ", shape.name, " cell takes ",
-                  shape.params, " rows of cell_params", shape.params ? ", but none came" : "");
-  STD_TORCH_CHECK(call.tensors.cell_inputs.has_value() == (shape.inputs > 0), "fused_lstm: the ", shape.name, " cell takes ",
-                  shape.inputs, " cell_inputs a step", shape.inputs ? ", but none came" : "");
+  STD_TORCH_CHECK(call.tensors.cell_params.has_value() == (shape.params > 0), "fused_lstm: the ", shape.name,
+                  " cell takes ", shape.params, " rows of cell_params", shape.params ? ", but none came" : "");
+  STD_TORCH_CHECK(call.tensors.cell_inputs.has_value() == (shape.inputs > 0), "fused_lstm: the ", shape.name,
+                  " cell takes ", shape.inputs, " cell_inputs a step", shape.inputs ? ", but none came" : "");
   call.inputs.cell_params =
       take(call, call.tensors.cell_params, "cell_params", {p.directions(), shape.params, p.hidden});
   if (!shape.inputs) return;
@@ -248,10 +253,10 @@ LayerCall check_layer(LayerTensors tensors, bool save_for_backward, Lengths leng
 IncomingGradients check_backward(const LayerCall& call, OptionalTensor dy, OptionalTensor dh_n, OptionalTensor dc_n,
                                  Tensor y, Tensor reserve, int64_t needs) {
   const Problem& p = call.problem;
-  const LayerTensors& in = call.tensors;  // their pointers are null where there are no rows
-  STD_TORCH_CHECK((in.h0 || !(needs & kH0)) && (in.c0 || !(needs & kC0)) && (p.bias || !(needs & kBias)) &&
-                      (p.projection || !(needs & kWhr)) && (in.recurrent_scale || !(needs & kRecurrentScale)) &&
-                      (in.cell_params || !(needs & kCellParams)),
+  const LayerTensors& given = call.tensors;  // not pointers: those of empty tensors are null
+  STD_TORCH_CHECK((given.h0 || !(needs & kH0)) && (given.c0 || !(needs & kC0)) && (p.bias || !(needs & kBias)) &&
+                      (p.projection || !(needs & kWhr)) && (given.recurrent_scale || !(needs & kRecurrentScale)) &&
+                      (given.cell_params || !(needs & kCellParams)),
                   "fused_lstm: needs = ", needs, " asks for the gradient of an argument that was not given");
   STD_TORCH_CHECK(reserve.numel() > 0 || call.rows->capacity() == 0,
                   "fused_lstm: the forward call kept nothing for backward; call it with save=True");

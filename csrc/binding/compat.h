@@ -14,15 +14,18 @@ extern "C" __attribute__((weak)) const char* torch_exception_get_what_without_ba
 namespace fused_lstm {
 
 [[noreturn]] inline void rethrow_torch_error(const char* call) {
-  if (torch_exception_get_what_without_backtrace) throw std::runtime_error(torch_exception_get_what_without_backtrace());
+  if (torch_exception_get_what_without_backtrace)
+    throw std::runtime_error(torch_exception_get_what_without_backtrace());
   throw std::runtime_error(std::string("fused_lstm: torch refused ") + call + "; its message is printed above");
 }
 
 }  // namespace fused_lstm
 
 #undef TORCH_ERROR_CODE_CHECK
-#define TORCH_ERROR_CODE_CHECK(call) \
-  if ((call) != TORCH_SUCCESS) { ::fused_lstm::rethrow_torch_error(#call); }
+#define TORCH_ERROR_CODE_CHECK(call)          \
+  if ((call) != TORCH_SUCCESS) {              \
+    ::fused_lstm::rethrow_torch_error(#call); \
+  }
 
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>

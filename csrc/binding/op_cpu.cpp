@@ -46,23 +46,25 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> lstm_layer(Tensor x, OptionalTensor h
                                                       OptionalTensor recurrent_scale, OptionalTensor cell_params,
                                                       OptionalTensor cell_inputs, int64_t cell, int64_t direction,
                                                       bool batch_first, bool save) {
-  const LayerCall call =
-      check_layer({x, h0, c0, std::move(weights), batch_sizes, lengths, resets, recurrent_scale, cell_params,
-                   cell_inputs, cell, direction, batch_first},
-                  save, Lengths::kReadable);
+  const LayerCall call = check_layer({x, h0, c0, std::move(weights), batch_sizes, lengths, resets, recurrent_scale,
+                                      cell_params, cell_inputs, cell, direction, batch_first},
+                                     save, Lengths::kReadable);
   const Problem& p = call.problem;
   Tensor y = new_tensor(call, sequence_shape(call, p.directions() * p.output()));
   Tensor h_n = new_tensor(call, {p.directions(), p.batch, p.output()});
   Tensor c_n = new_tensor(call, {p.directions(), p.batch, p.hidden});
-  Tensor reserve = new_tensor(call.tensors.x, save ? reserve_shape(call) : std::vector<int64_t>{0}, reserve_dtype(call));
-  cpu::forward(p, *call.rows, call.inputs,
-               {sheet_of(call, y), h_n.mutable_data_ptr(), c_n.mutable_data_ptr(), save ? reserve.mutable_data_ptr() : nullptr},
-               parallel());
+  Tensor reserve =
+      new_tensor(call.tensors.x, save ? reserve_shape(call) : std::vector<int64_t>{0}, reserve_dtype(call));
+  cpu::forward(
+      p, *call.rows, call.inputs,
+      {sheet_of(call, y), h_n.mutable_data_ptr(), c_n.mutable_data_ptr(), save ? reserve.mutable_data_ptr() : nullptr},
+      parallel());
   return {y, h_n, c_n, reserve};
 }
 
 // One tensor a direction, appended to `all`.
-void each_direction(const LayerCall& call, const std::vector<int64_t>& shape, void* (&to)[2], std::vector<Tensor>& all) {
+void each_direction(const LayerCall& call, const std::vector<int64_t>& shape, void* (&to)[2],
+                    std::vector<Tensor>& all) {
   for (int d = 0; d < call.problem.directions(); ++d) {
     all.push_back(new_tensor(call, shape));
     to[d] = all.back().mutable_data_ptr();
@@ -97,10 +99,9 @@ std::vector<Tensor> lstm_layer_backward(OptionalTensor dy, OptionalTensor dh_n, 
                                         OptionalTensor recurrent_scale, OptionalTensor cell_params,
                                         OptionalTensor cell_inputs, Tensor y, Tensor reserve, int64_t cell,
                                         int64_t direction, bool batch_first, int64_t needs) {
-  const LayerCall call =
-      check_layer({x, h0, c0, std::move(weights), batch_sizes, lengths, resets, recurrent_scale, cell_params,
-                   cell_inputs, cell, direction, batch_first},
-                  true, Lengths::kReadable);
+  const LayerCall call = check_layer({x, h0, c0, std::move(weights), batch_sizes, lengths, resets, recurrent_scale,
+                                      cell_params, cell_inputs, cell, direction, batch_first},
+                                     true, Lengths::kReadable);
   const Problem& p = call.problem;
   const IncomingGradients in = check_backward(call, dy, dh_n, dc_n, y, reserve, needs);
   std::vector<Tensor> gradients;

@@ -68,7 +68,9 @@ Tensor transposed(const Tensor& t) { return torch::stable::transpose(t, 0, 1); }
 const void* data(const OptionalTensor& t) { return t ? t->const_data_ptr() : nullptr; }
 void* mutable_data(OptionalTensor& t) { return t ? t->mutable_data_ptr() : nullptr; }
 // Row d of a tensor over directions.
-const void* of_direction(const OptionalTensor& t, int d) { return t ? torch::stable::select(*t, 0, d).const_data_ptr() : nullptr; }
+const void* of_direction(const OptionalTensor& t, int d) {
+  return t ? torch::stable::select(*t, 0, d).const_data_ptr() : nullptr;
+}
 
 // One call: what forward and backward have in common.
 class Stepwise {
@@ -96,11 +98,28 @@ class Stepwise {
   StepwiseLayer layer(int d) const {
     const LayerInputs& in = call_.inputs;
     const LayerTensors& t = call_.tensors;
-    return {p_.steps, p_.batch, p_.hidden, p_.output(), p_.directions() * p_.output(), d * p_.output(),
-            call_.batch_first ? p_.steps : 1, p_.reversed(d), p_.projection > 0, p_.bias, p_.cell, p_.dtype,
-            call_.lengths, static_cast<const unsigned char*>(data(resets_)), in.weights[d].b_ih, in.weights[d].b_hh,
-            of_direction(t.recurrent_scale, d), of_direction(t.cell_params, d), of_direction(t.cell_inputs, d),
-            of_direction(t.h0, d), of_direction(t.c0, d), device_.stream()};
+    return {p_.steps,
+            p_.batch,
+            p_.hidden,
+            p_.output(),
+            p_.directions() * p_.output(),
+            d * p_.output(),
+            call_.batch_first ? p_.steps : 1,
+            p_.reversed(d),
+            p_.projection > 0,
+            p_.bias,
+            p_.cell,
+            p_.dtype,
+            call_.lengths,
+            static_cast<const unsigned char*>(data(resets_)),
+            in.weights[d].b_ih,
+            in.weights[d].b_hh,
+            of_direction(t.recurrent_scale, d),
+            of_direction(t.cell_params, d),
+            of_direction(t.cell_inputs, d),
+            of_direction(t.h0, d),
+            of_direction(t.c0, d),
+            device_.stream()};
   }
 
   int64_t rows_at(int64_t t) const { return t < 0 || t >= p_.steps ? 0 : call_.rows->count(t); }
@@ -156,7 +175,8 @@ class Forward : public Stepwise {
         y(stored(sequence_shape(call, p_.directions() * p_.output()))),
         h_n(stored({p_.directions(), p_.batch, p_.output()})),
         c_n(stored({p_.directions(), p_.batch, p_.hidden})),
-        reserve(computed(p_.save_for_backward ? reserve_shape(call) : std::vector<int64_t>{0})) {
+        // zeros: what padding leaves unwritten must not be whatever memory held
+        reserve(zeroed(p_.save_for_backward ? reserve_shape(call) : std::vector<int64_t>{0})) {
     for (int d = 0; d < p_.directions(); ++d) run(d);
   }
 
@@ -171,9 +191,9 @@ class Forward : public Stepwise {
     OptionalTensor unprojected, projected, cells;
     if (p_.projection) unprojected = stored({p_.batch, H}), projected = computed({p_.batch, P});
     if (save) cells = reserved(reserve, d, true);
-    const StepForward f{gates.mutable_data_ptr(), recurrent.const_data_ptr(), c_state.mutable_data_ptr(),
+    const StepForward f{gates.mutable_data_ptr(),   recurrent.const_data_ptr(), c_state.mutable_data_ptr(),
                         h_state.mutable_data_ptr(), h_input.mutable_data_ptr(), mutable_data(unprojected),
-                        y.mutable_data_ptr(), mutable_data(cells)};
+                        y.mutable_data_ptr(),       mutable_data(cells)};
     multiply(gates, x(), transposed(weight(d, 0)));
     check(cuda::start_forward(l, f));
     for (int64_t k = 0; k < p_.steps; ++k) {
@@ -238,15 +258,19 @@ class Backward : public Stepwise {
     const StepwiseLayer l = layer(d);
     Tensor gates = reserved(in_.reserve, d, false), cells = reserved(in_.reserve, d, true);
     Tensor dgates = stored({all_rows(), 4 * H}), recurrent = computed({B, P}), first = computed({B, P});
-    Tensor dc = computed({B, H}), bypass = computed({B, H}), bias_sum = zeroed({B, 4 * H}), param_sum = zeroed({B, params * H});
+    Tensor dc = computed({B, H}), bypass = computed({B, H}), bias_sum = zeroed({B, 4 * H}),
+           param_sum = zeroed({B, params * H});
     OptionalTensor dprojected, dunprojected, dscale;
     if (p_.projection) dprojected = stored({all_rows(), P}), dunprojected = computed({B, H});
     if (dscale_) dscale = zeroed({B, P});
-    const StepBackward g{gates.const_data_ptr(), cells.const_data_ptr(), in_.y.const_data_ptr(), data(in_.dy),
-                         of_direction(in_.dh_n, d), of_direction(in_.dc_n, d), recurrent.const_data_ptr(),
-                         data(dunprojected), mutable_data(dprojected), dgates.mutable_data_ptr(), dc.mutable_data_ptr(),
-                         bypass.mutable_data_ptr(), bias_sum.mutable_data_ptr(), param_sum.mutable_data_ptr(),
-                         mutable_data(dscale), first.mutable_data_ptr()};
+    const StepBackward g{gates.const_data_ptr(),      cells.const_data_ptr(),
+                         in_.y.const_data_ptr(),      data(in_.dy),
+                         of_direction(in_.dh_n, d),   of_direction(in_.dc_n, d),
+                         recurrent.const_data_ptr(),  data(dunprojected),
+                         mutable_data(dprojected),    dgates.mutable_data_ptr(),
+                         dc.mutable_data_ptr(),       bypass.mutable_data_ptr(),
+                         bias_sum.mutable_data_ptr(), param_sum.mutable_data_ptr(),
+                         mutable_data(dscale),        first.mutable_data_ptr()};
     for (int64_t k = p_.steps - 1; k >= 0; --k) {
       const int64_t t = step(d, k);
       const StepPlace at = place(d, t);
@@ -302,10 +326,9 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> lstm_layer(Tensor x, OptionalTensor h
                                                       OptionalTensor recurrent_scale, OptionalTensor cell_params,
                                                       OptionalTensor cell_inputs, int64_t cell, int64_t direction,
                                                       bool batch_first, bool save) {
-  const LayerCall call =
-      check_layer({x, h0, c0, std::move(weights), batch_sizes, lengths, resets, recurrent_scale, cell_params,
-                   cell_inputs, cell, direction, batch_first},
-                  save, Lengths::kOnDevice);
+  const LayerCall call = check_layer({x, h0, c0, std::move(weights), batch_sizes, lengths, resets, recurrent_scale,
+                                      cell_params, cell_inputs, cell, direction, batch_first},
+                                     save, Lengths::kOnDevice);
   const Forward forward(call);
   return {forward.y, forward.h_n, forward.c_n, forward.reserve};
 }
@@ -316,10 +339,9 @@ std::vector<Tensor> lstm_layer_backward(OptionalTensor dy, OptionalTensor dh_n, 
                                         OptionalTensor recurrent_scale, OptionalTensor cell_params,
                                         OptionalTensor cell_inputs, Tensor y, Tensor reserve, int64_t cell,
                                         int64_t direction, bool batch_first, int64_t needs) {
-  const LayerCall call =
-      check_layer({x, h0, c0, std::move(weights), batch_sizes, lengths, resets, recurrent_scale, cell_params,
-                   cell_inputs, cell, direction, batch_first},
-                  true, Lengths::kOnDevice);
+  const LayerCall call = check_layer({x, h0, c0, std::move(weights), batch_sizes, lengths, resets, recurrent_scale,
+                                      cell_params, cell_inputs, cell, direction, batch_first},
+                                     true, Lengths::kOnDevice);
   return Backward(call, check_backward(call, dy, dh_n, dc_n, y, reserve, needs), needs).gradients();
 }
 

@@ -10,6 +10,6 @@
   "(" FUSED_LSTM_LAYER_ARGUMENTS  \
   "int cell, int direction, bool batch_first, bool save) -> (Tensor y, Tensor h_n, Tensor c_n, Tensor reserve)"
 
-#define FUSED_LSTM_BACKWARD_SCHEMA                                         \
-  "(Tensor? dy, Tensor? dh_n, Tensor? dc_n, " FUSED_LSTM_LAYER_ARGUMENTS   \
+#define FUSED_LSTM_BACKWARD_SCHEMA                                       \
+  "(Tensor? dy, Tensor? dh_n, Tensor? dc_n, " FUSED_LSTM_LAYER_ARGUMENTS \
   "Tensor y, Tensor reserve, int cell, int direction, bool batch_first, int needs) -> Tensor[]"

@@ -301,9 +301,9 @@ class Backward {
   void cell(const Shard& s, int64_t n, Range units, const T* const* dy, Scratch& x) {
     const int64_t member = &x - scratch_.data();
     kernels_.cell_backward[p_.cell]({n, units.begin, units.end, p_.hidden, p_.padded_hidden(), x.gates.data(),
-                                     x.dgates.data(), x.dh_rows.data(), dy, x.c.data(), x.c_prev.data(),
-                                     x.dc_in.data(), x.dc_out.data(), x.dh_prev.data(), params_[s.d].get(),
-                                     x.inputs.data(), bias_sums_[s.d].get() + member * p_.gate_width(),
+                                     x.dgates.data(), x.dh_rows.data(), dy, x.c.data(), x.c_prev.data(), x.dc_in.data(),
+                                     x.dc_out.data(), x.dh_prev.data(), params_[s.d].get(), x.inputs.data(),
+                                     bias_sums_[s.d].get() + member * p_.gate_width(),
                                      param_sums_[s.d].get() + member * shape_.params * p_.padded_hidden()});
   }
 

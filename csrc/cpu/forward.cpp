@@ -50,6 +50,7 @@ class Forward {
     DirectionBarriers barriers;
     auto body = [&](const Member& m) {
       pack(m);
+      if (p_.save_for_backward) clear_unused(m);
       m.sync();
       const Shards shards = shards_of(p_, rows_, kernels_.row_tile, m, barriers);
       for (int i = 0; i < shards.count; ++i) run_shard(shards.list[i], scratch[m.index]);
@@ -143,7 +144,8 @@ class Forward {
         for (int64_t i = 0; i < active(s, t); ++i, ++n) {
           const int64_t r = s.rows.begin + i;
           scratch.a[n] = static_cast<const T*>(in_.x.data) + rows_.at(in_.x, t, r);
-          scratch.projected[n] = p_.save_for_backward ? reserve_gates(s.d, t, r) : scratch.gates.get() + n * p_.gate_width();
+          scratch.projected[n] =
+              p_.save_for_backward ? reserve_gates(s.d, t, r) : scratch.gates.get() + n * p_.gate_width();
         }
         ++end;
       } while (end < p_.steps && n + s.rows.size() <= kChunkRows);
@@ -159,6 +161,24 @@ class Forward {
   T* reserve_gates(int d, int64_t t, int64_t r) const {
     const ReserveLayout reserve(p_, rows_.capacity());
     return static_cast<T*>(out_.reserve) + reserve.gates(d) + rows_.compact(t, r) * p_.gate_width();
+  }
+
+  // Padded units and padded steps: nobody reads them, but a result must not hold what memory happened to hold.
+  void clear_unused(const Member& m) {
+    const int64_t gates = p_.gate_width(), cells = p_.padded_hidden(), units = layout_.groups() * layout_.lanes;
+    const Range used = part(p_.total, m.index, m.size);
+    const Range unused = part(rows_.capacity() - p_.total, m.index, m.size);
+    const ReserveLayout reserve(p_, rows_.capacity());
+    for (int d = 0; d < p_.directions(); ++d) {
+      T* g = static_cast<T*>(out_.reserve) + reserve.gates(d);
+      T* c = static_cast<T*>(out_.reserve) + reserve.cells(d);
+      for (int64_t i = used.begin; i < used.end && units < cells; ++i) {
+        std::memset(g + i * gates + 4 * units, 0, (gates - 4 * units) * sizeof(T));
+        std::memset(c + i * cells + units, 0, (cells - units) * sizeof(T));
+      }
+      std::memset(g + (p_.total + unused.begin) * gates, 0, unused.size() * gates * sizeof(T));
+      std::memset(c + (p_.total + unused.begin) * cells, 0, unused.size() * cells * sizeof(T));
+    }
   }
 
   // In place: the state of a row is its initial one until its first step.
@@ -254,8 +274,8 @@ class Forward {
       if (shape.reads_h_prev) x.h_prev[i] = history_.h_before(s.d, t, r);  // unscaled
     }
     kernels_.cell_forward[p_.cell]({n, groups.begin * layout_.lanes, groups.end * layout_.lanes, p_.hidden,
-                                    p_.padded_hidden(), gates, x.c_prev.data(), x.c.data(), x.h_prev.data(),
-                                    x.h.data(), params_[s.d].get(), x.inputs.data(), p_.save_for_backward});
+                                    p_.padded_hidden(), gates, x.c_prev.data(), x.c.data(), x.h_prev.data(), x.h.data(),
+                                    params_[s.d].get(), x.inputs.data(), p_.save_for_backward});
   }
 
   void project_output(const Shard& s, int64_t t, int64_t n, Scratch& x) {
@@ -303,7 +323,9 @@ void forward_in(const Problem& p, const Rows& rows, const LayerInputs& in, const
   Forward<T>(p, rows, in, out).run(useful);
 }
 
-template void forward_in<float>(const Problem&, const Rows&, const LayerInputs&, const ForwardOutputs&, const Parallel&);
-template void forward_in<double>(const Problem&, const Rows&, const LayerInputs&, const ForwardOutputs&, const Parallel&);
+template void forward_in<float>(const Problem&, const Rows&, const LayerInputs&, const ForwardOutputs&,
+                                const Parallel&);
+template void forward_in<double>(const Problem&, const Rows&, const LayerInputs&, const ForwardOutputs&,
+                                 const Parallel&);
 
 }  // namespace fused_lstm::cpu

@@ -27,7 +27,7 @@ template <int R, int V, class T, class Operand>
 INLINE void multiply_add(Vec<T> (&sum)[R][V], const Operand& a, int64_t k, const T* panel, int64_t stride) {
   for (int64_t i = 0; i < k; ++i, panel += stride) {
     Vec<T> b[V];
-    UNROLL for (int v = 0; v < V; ++v) b[v] = load<T>(panel + v * kLanes<T>);
+  UNROLL for (int v = 0; v < V; ++v) b[v] = load<T>(panel + v * kLanes<T>);
     UNROLL for (int r = 0; r < R; ++r) {
       const Vec<T> x = broadcast<T>(a.template at<R>(r, i));
       UNROLL for (int v = 0; v < V; ++v) sum[r][v] += x * b[v];

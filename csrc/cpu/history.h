@@ -47,9 +47,7 @@ class History {
     return has_cuts() && !ends(d, t, r) && cut_before(d, after(d, t), r);
   }
 
-  T* y(int d, int64_t t, int64_t r) const {
-    return static_cast<T*>(y_.data) + rows_.at(y_, t, r) + d * p_.output();
-  }
+  T* y(int d, int64_t t, int64_t r) const { return static_cast<T*>(y_.data) + rows_.at(y_, t, r) + d * p_.output(); }
   T* cell(int d, int64_t t, int64_t r) const {
     return cells_[d] + (compact_ ? rows_.compact(t, r) : r) * p_.padded_hidden();
   }

@@ -62,8 +62,8 @@ class Converter {
     out.cell_params = widened(in.cell_params, directions * shape.params * p_.hidden);
     for (int d = 0; d < directions; ++d) {
       const DirectionWeights& w = in.weights[d];
-      out.weights[d] = {widened(w.w_ih, gates * p_.input), widened(w.w_hh, gates * p_.output()),
-                        widened(w.b_ih, gates), widened(w.b_hh, gates), widened(w.w_hr, p_.projection * p_.hidden)};
+      out.weights[d] = {widened(w.w_ih, gates * p_.input), widened(w.w_hh, gates * p_.output()), widened(w.b_ih, gates),
+                        widened(w.b_hh, gates), widened(w.w_hr, p_.projection * p_.hidden)};
       out.cell_inputs[d] = widened(in.cell_inputs[d], shape.inputs * p_.hidden);
     }
     return out;

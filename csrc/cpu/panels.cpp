@@ -9,8 +9,8 @@ void pack_gates(const Kernels<T>& kernels, const GateLayout<T>& layout, const T*
   const Range mine = part(layout.groups(), member.index, member.size);
   for (int64_t g = mine.begin; g < mine.end; ++g)
     for (int q = 0; q < 4; ++q)
-      kernels.pack_transposed(weight + (q * layout.hidden + g * lanes) * k, k, layout.valid(g), k,
-                              to.at(g) + q * lanes, 4 * lanes);
+      kernels.pack_transposed(weight + (q * layout.hidden + g * lanes) * k, k, layout.valid(g), k, to.at(g) + q * lanes,
+                              4 * lanes);
 }
 
 template <class T>
@@ -64,7 +64,7 @@ void multiply(const Product<T>& m) {
       }
 }
 
-#define FUSED_LSTM_INSTANTIATE(T)                                                                              \
+#define FUSED_LSTM_INSTANTIATE(T)                                                                               \
   template void pack_gates(const Kernels<T>&, const GateLayout<T>&, const T*, const Panels<T>&, const Member&); \
   template void pack_transpose(const Kernels<T>&, const T*, const Panels<T>&, const Member&);                   \
   template void pack_straight(const Kernels<T>&, const T* const*, const Panels<T>&, const Member&);             \

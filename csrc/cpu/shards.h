@@ -26,7 +26,8 @@ struct DirectionBarriers {
 
 // Rows are split when every member gets at least a full register tile of them: then no step waits for anybody.
 // Otherwise units are split, and directions go side by side.
-inline Shards shards_of(const Problem& p, const Rows& rows, int row_tile, const Member& m, DirectionBarriers& barriers) {
+inline Shards shards_of(const Problem& p, const Rows& rows, int row_tile, const Member& m,
+                        DirectionBarriers& barriers) {
   Shards out;
   const int directions = p.directions();
   if (m.size == 1 || p.batch >= int64_t{row_tile} * m.size) {
@@ -53,8 +54,8 @@ inline Shards shards_of(const Problem& p, const Rows& rows, int row_tile, const 
   }
   const int first = (m.size + 1) / 2;
   const int d = m.index < first ? 0 : 1;
-  const Member sub = d == 0 ? Member{m.index, first, &barriers.of[0]}
-                            : Member{m.index - first, m.size - first, &barriers.of[1]};
+  const Member sub =
+      d == 0 ? Member{m.index, first, &barriers.of[0]} : Member{m.index - first, m.size - first, &barriers.of[1]};
   out.list[out.count++] = {d, all, sub};
   return out;
 }

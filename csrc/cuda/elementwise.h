@@ -28,7 +28,7 @@ const char* launch(int64_t n, Stream stream, const Body& body) {
   if (n == 0) return nullptr;
   const int64_t blocks = (n + kThreads - 1) / kThreads;
   each_element<<<static_cast<unsigned>(blocks < kMostBlocks ? blocks : kMostBlocks), kThreads, 0,
-                                                            static_cast<cudaStream_t>(stream)>>>(n, body);
+                 static_cast<cudaStream_t>(stream)>>>(n, body);
   const cudaError_t error = cudaGetLastError();
   return error == cudaSuccess ? nullptr : cudaGetErrorString(error);
 }

@@ -62,14 +62,14 @@ template <class S, class Cell>
 FUSED_LSTM_HD Extra<Compute<S>> extra_of(const StepwiseLayer& l, int64_t row, int64_t u) {
   Extra<Compute<S>> x{};
   for (int k = 0; k < Cell::kParams; ++k) x.param[k] = read<S>(l.cell_params, k * l.hidden + u);
-  for (int k = 0; k < Cell::kInputs; ++k)
-    x.input[k] = read<S>(l.cell_inputs, (row * Cell::kInputs + k) * l.hidden + u);
+  for (int k = 0; k < Cell::kInputs; ++k) x.input[k] = read<S>(l.cell_inputs, (row * Cell::kInputs + k) * l.hidden + u);
   return x;
 }
 
 // h of row b at this step, to all places that want it.
 template <class S>
-FUSED_LSTM_HD void put_h(const StepwiseLayer& l, const StepForward& f, int64_t row, int64_t b, int64_t j, Compute<S> h) {
+FUSED_LSTM_HD void put_h(const StepwiseLayer& l, const StepForward& f, int64_t row, int64_t b, int64_t j,
+                         Compute<S> h) {
   const int64_t at = b * l.output + j;
   write<S>(f.y, row * l.y_width + l.y_begin + j, h);
   write<S>(f.h_state, at, h);
@@ -161,8 +161,8 @@ struct FinishForwardBody {
 
 // Gradient that reaches h (projected, if it is) at step t. Adds to dscale on the way.
 template <class S>
-FUSED_LSTM_HD Compute<S> gradient_of_h(const StepwiseLayer& l, const StepBackward& g, const Row& r, int64_t row, int64_t b,
-                                       int64_t j) {
+FUSED_LSTM_HD Compute<S> gradient_of_h(const StepwiseLayer& l, const StepBackward& g, const Row& r, int64_t row,
+                                       int64_t b, int64_t j) {
   using C = Compute<S>;
   const int64_t at = b * l.output + j;
   C dh = g.dy ? read<S>(g.dy, row * l.y_width + l.y_begin + j) : C(0);
@@ -222,8 +222,10 @@ struct BackwardBody {
     }
     C c_prev = C(0);
     if (!r.cut_before) {
-      if (!r.starts) c_prev = value_at<S>(g.cells, (p.before + b * l.row_stride) * H + u);
-      else if (l.c0) c_prev = read<S>(l.c0, i);
+      if (!r.starts)
+        c_prev = value_at<S>(g.cells, (p.before + b * l.row_stride) * H + u);
+      else if (l.c0)
+        c_prev = read<S>(l.c0, i);
     }
     const C* s = static_cast<const C*>(g.gates) + row * 4 * H + u;
     const CellGrad<C> d = Cell::backward(Gates<C>{s[0], s[H], s[2 * H], s[3 * H]}, c_prev,
@@ -296,8 +298,10 @@ struct GatherHBody {
     const Row r = row_at(l, p, b);
     Compute<S> h = Compute<S>(0);
     if (r.alive && !r.cut_before) {
-      if (!r.starts) h = read<S>(y, (p.before + b * l.row_stride) * l.y_width + l.y_begin + j);
-      else if (l.h0) h = read<S>(l.h0, at);
+      if (!r.starts)
+        h = read<S>(y, (p.before + b * l.row_stride) * l.y_width + l.y_begin + j);
+      else if (l.h0)
+        h = read<S>(l.h0, at);
       if (l.scale) h *= read<S>(l.scale, at);
     }
     write<S>(to, (p.here + b * l.row_stride) * l.output + j, h);
@@ -411,9 +415,8 @@ const char* finish_backward(const StepwiseLayer& l, const StepBackward& g, void*
 }
 
 const char* gather_h_input(const StepwiseLayer& l, const StepPlace& p, const void* y, void* to) {
-  return by_dtype(l.dtype, [&](auto tag) {
-    return launch(p.rows * l.output, l.stream, GatherHBody<decltype(tag)>{l, p, y, to});
-  });
+  return by_dtype(
+      l.dtype, [&](auto tag) { return launch(p.rows * l.output, l.stream, GatherHBody<decltype(tag)>{l, p, y, to}); });
 }
 
 const char* gather_unprojected(const StepwiseLayer& l, const StepPlace& p, const void* gates, const void* cells,

@@ -78,7 +78,8 @@ struct StepBackward {
   void* bias_sum;         // C [B, 4H], added to
   void* param_sum;        // C [B, params, H], added to
   void* dscale;           // C [B, P], added to, or null
-  void* first_recurrent;  // C [B, P]: `recurrent` as it was behind the first step of rows that begin late (reverse, lengths)
+  void* first_recurrent;  // C [B, P]: `recurrent` as it was behind the first step of rows that begin late (reverse,
+                          // lengths)
 };
 
 // With projection: dprojected of this step; the product with W_hr comes between this and step_backward.
