@@ -64,6 +64,7 @@ ISAS = {
 
 
 CUDA_BINDING = "csrc/binding/op_cuda.cpp"  # goes with the CUDA library, not with its neighbours
+CUDA_SOURCES = ["csrc/cuda/stepwise.cu"]  # of the families that serve calls
 
 # Machine code for each, and PTX for what comes after: 9.0 for anything from Hopper on, 12.0 for the newest.
 CUDA_ARCHS = "8.0;8.6;8.9;9.0a;9.0+PTX;10.0;12.0+PTX"
@@ -253,8 +254,8 @@ def find_ninja() -> list[str] | None:
     return ["ninja"] if shutil.which("ninja") else None
 
 
-def sources(*folders: str, pattern: str = "*.cpp") -> list[str]:
-    found = [path for folder in folders for path in (ROOT / "csrc" / folder).glob(pattern)]
+def sources(*folders: str) -> list[str]:
+    found = [path for folder in folders for path in (ROOT / "csrc" / folder).glob("*.cpp")]
     if not found:
         fail(f"no C++ sources in csrc/{', csrc/'.join(folders)} of {ROOT}: the source tree is incomplete.")
     return sorted({path.relative_to(ROOT).as_posix() for path in found} - {CUDA_BINDING})
@@ -322,7 +323,7 @@ def build_libraries(version: str) -> dict[str, Path]:
         # What both libraries need is in both, so that neither has to find the other's symbols.
         shared = [f"{build.directory}/csrc/{name}.cpp.o" for name in ("binding/checks", "core/rows")]
         objects = [*shared, build.compile(CUDA_BINDING, torch_flags(torch))]
-        objects += [build.compile_cuda(source, cuda) for source in sources("cuda", pattern="*.cu")]
+        objects += [build.compile_cuda(source, cuda) for source in CUDA_SOURCES]
         flags = [*torch_only(torch), *cuda.runtime()]
         libraries["fused_lstm._C_cuda"] = build.link(f"{build.directory}/_C_cuda.so", objects, flags)
     build.run("library")
@@ -359,7 +360,7 @@ if __name__ == "__main__":
     setup(
         ext_modules=[
             Extension("fused_lstm._C", sources("core", "cpu", "binding")),
-            Extension("fused_lstm._C_cuda", [CUDA_BINDING, *sources("cuda", pattern="*.cu")]),
+            Extension("fused_lstm._C_cuda", [CUDA_BINDING, *CUDA_SOURCES]),
         ],
         cmdclass={"build_ext": BuildLibrary, "bdist_wheel": Wheel},
     )

@@ -63,7 +63,7 @@ def test_other_processors_get_scalar_kernels_only(product):
 def test_only_binding_sees_torch(product):
     build, torch = product.Build(), product.Torch.find()
     product.compile_kernels(build)
-    product.compile_binding(build, torch, "1.2.3")
+    product.compile_binding(build, torch, None, "1.2.3")
     for step in build.steps:
         sees_torch = str(torch.directory / "include") in step.command
         assert sees_torch == step.inputs[0].startswith("csrc/binding/"), step.inputs
@@ -71,6 +71,28 @@ def test_only_binding_sees_torch(product):
         assert any('"version": "1.2.3"' in flag for flag in step.command) == (
             step.inputs[0] == "csrc/binding/library.cpp"
         )
+
+
+def test_cuda_targets(product):
+    cuda = product.Cuda(product.ROOT, "13.0", "8.0;9.0a, 12.0+PTX")
+    assert cuda.targets() == [
+        "-gencode=arch=compute_80,code=sm_80",
+        "-gencode=arch=compute_90a,code=sm_90a",
+        "-gencode=arch=compute_120,code=sm_120",
+        "-gencode=arch=compute_120,code=compute_120",
+    ]
+    with pytest.raises(SystemExit, match="TORCH_CUDA_ARCH_LIST holds 'hopper'"):
+        product.Cuda(product.ROOT, "13.0", "hopper").targets()
+
+
+def test_cuda_asked_for_but_missing(product, monkeypatch, tmp_path):
+    monkeypatch.setenv("CUDA_HOME", str(tmp_path))
+    for wanted, outcome in (("auto", None), ("0", None)):
+        monkeypatch.setenv("FUSED_LSTM_CUDA", wanted)
+        assert product.Cuda.find() is outcome
+    monkeypatch.setenv("FUSED_LSTM_CUDA", "1")
+    with pytest.raises(SystemExit, match="set CUDA_HOME to a CUDA toolkit"):
+        product.Cuda.find()
 
 
 # --- what is built anew
@@ -145,7 +167,7 @@ def test_inplace_library_gives_way_to_an_older_one(product, tmp_path, monkeypatc
     inplace = tmp_path / "package/_C.so"
     inplace.parent.mkdir()
     inplace.write_text("debug")
-    monkeypatch.setattr(product, "build_library", lambda version: library)
+    monkeypatch.setattr(product, "build_libraries", lambda version: {"package._C": library})
     extension = product.Extension("package._C", ["a.cpp"])
     distribution = product.setuptools.Distribution({"name": "x", "packages": ["package"], "ext_modules": [extension]})
     command = product.BuildLibrary(distribution)
