@@ -1,0 +1,282 @@
+#pragma once
+// LSTM backward over all steps with the recurrent weights on chip: the same clusters and shares of units as forward
+// (see cluster_forward.cuh). Leaves the gradients of the pre-activations, from which those of weights, biases and
+// inputs follow by large products elsewhere. Executed under emulation only, never on hardware.
+//
+// A step. Every block turns dh and dc of its own units into gradients of their gates, puts those into shared memory,
+// and multiplies them with its own rows of W_hh, transposed: its part of dh of the step before, for all units. Each
+// block sends the others their units' parts; who receives adds the parts up in the order of ranks, so that results do
+// not depend on time. Parts are float32. The gates' gradients are rounded for the product: to bfloat16, or to TF32 for
+// float and for float16, whose range is too small for gradients and whose weights are exact in TF32.
+//
+// Two inboxes are enough. The n-th iteration waits for inbox n % 2 and sends to inboxes (n + 1) % 2, in between its
+// block meets. Who sends in iteration n has heard from every block's iteration n - 1, whose messages follow the meeting
+// of that block, before which all its threads had read what is overwritten now and were past their wait. The gradients
+// of the gates lie in two buffers too: a warp may be late with the product of iteration n, but not after the meeting of
+// n + 1.
+
+#include "cell/variants.h"
+#include "cuda/primitives.h"
+
+namespace fused_lstm::cuda {
+
+struct ClusterBackwardDirection {
+  const float* gates;  // [T, B, pitch, 4] as forward left them
+  const float* cells;  // [T, B, pitch]
+  float* dgates;       // [T, B, pitch, 4]: zero beyond a row's length; units from H on are left alone
+  const void* w_hh;    // [4H, H]
+  const void* c0;      // [B, H] or null, like all below
+  const void* dy;      // [T, B, H] by the strides below
+  const void* dh_n;    // [B, H]
+  const void* dc_n;    // [B, H]
+  void* dh0;           // [B, H]
+  void* dc0;           // [B, H]
+  bool reverse;
+};
+
+struct ClusterBackwardArguments {
+  ClusterBackwardDirection direction[2];
+  const int64_t* lengths;  // these three as in ClusterForwardArguments
+  const uint8_t* resets;
+  int64_t reset_step, reset_row;
+  int64_t dy_step, dy_row;
+  int64_t pitch;
+  int steps, batch, hidden, directions;
+};
+
+template <class T>
+struct GradientOperand {
+  using Type = float;
+};
+template <>
+struct GradientOperand<BFloat16> {
+  using Type = BFloat16;
+};
+
+template <class T_, int kHidden_, int kBlocks_, int kWarps_>
+struct ClusterBackwardShape {
+  using T = T_;
+  using Factor = typename GradientOperand<T>::Type;
+  static constexpr int kRows = 8;  // of a tile
+  static constexpr int kHidden = kHidden_, kBlocks = kBlocks_, kWarps = kWarps_;
+  static constexpr int kThreads = kWarps * 32, kUnits = kHidden / kBlocks;
+  static constexpr int kStrips = kHidden / 16 / kWarps;  // of 16 units whose dh a warp computes
+  static constexpr int kDepth = Operand<Factor>::kDepth, kTiles = 4 * kUnits / kDepth;
+  static constexpr int kPairs = (kUnits * kRows + kThreads - 1) / kThreads;  // of a unit and a row, for each thread
+  static constexpr int kGateBytes = kRows * sizeof(Factor), kGatesBytes = 4 * kUnits * kGateBytes;
+  static constexpr int kPartBytes = kUnits * kRows * 4, kInboxBytes = kBlocks * kPartBytes;
+  static constexpr int kBarriers = 0, kGates = 128, kInboxes = kGates + 2 * kGatesBytes;
+  static constexpr int kSharedBytes = kInboxes + 2 * kInboxBytes;
+  static_assert(kHidden % kBlocks == 0 && kUnits % 8 == 0 && kHidden % (16 * kWarps) == 0);
+};
+
+template <class S>
+class ClusterBackwardThread {
+ public:
+  FUSED_LSTM_DEVICE explicit ClusterBackwardThread(const ClusterBackwardArguments& arguments) : p_(arguments) {
+    const int tiles = (p_.batch + S::kRows - 1) / S::kRows;
+    const int cluster = S::kBlocks > 1 ? cluster_index() : block_index();
+    direction_ = cluster / tiles, tile_row_ = cluster % tiles * S::kRows;
+    first_unit_ = (S::kBlocks > 1 ? cluster_rank() : 0) * S::kUnits;
+    steps_ = 0;
+    for (int i = 0; i < S::kRows; ++i) {
+      const int length = length_of(tile_row_ + i);
+      steps_ = length > steps_ ? length : steps_;
+    }
+  }
+
+  FUSED_LSTM_DEVICE void run() {
+    clear_tail();
+    load_weights();
+    open_exchange();
+    UNROLL for (int i = 0; i < S::kPairs; ++i) dc_[i] = 0;
+    for (int n = 0; n < steps_; ++n) {
+      if (S::kBlocks > 1 && n > 0) receive(n);
+      UNROLL for (int i = 0; i < S::kPairs; ++i) cell(n, i);
+      block_sync();
+      UNROLL for (int strip = 0; strip < S::kStrips; ++strip) send_part(n, strip);
+      if (S::kBlocks == 1) block_sync();
+    }
+    if (S::kBlocks > 1 && steps_ > 0) receive(steps_);
+    UNROLL for (int i = 0; i < S::kPairs; ++i) finish(i);
+    if (S::kBlocks > 1) cluster_sync();
+  }
+
+ private:
+  using T = typename S::T;
+  using Factor = typename S::Factor;
+
+  const ClusterBackwardArguments& p_;
+  int direction_, tile_row_, first_unit_, steps_;
+  uint32_t w_[S::kStrips][S::kTiles][4];
+  float dc_[S::kPairs];
+
+  // --- where things are ----------------------------------------------------------------------------------------------
+  FUSED_LSTM_DEVICE const ClusterBackwardDirection& d() const { return p_.direction[direction_]; }
+  FUSED_LSTM_DEVICE int place(int i) const { return thread_rank() + i * S::kThreads; }  // unit and row inside the share
+  FUSED_LSTM_DEVICE int row(int i) const { return tile_row_ + place(i) % S::kRows; }
+  FUSED_LSTM_DEVICE int unit(int i) const { return first_unit_ + place(i) / S::kRows; }
+  FUSED_LSTM_DEVICE bool mine(int i) const {
+    return place(i) < S::kUnits * S::kRows && row(i) < p_.batch && unit(i) < p_.hidden;
+  }
+  FUSED_LSTM_DEVICE int length_of(int row) const {
+    if (row >= p_.batch) return 0;
+    return p_.lengths ? static_cast<int>(p_.lengths[row]) : p_.steps;
+  }
+  FUSED_LSTM_DEVICE int64_t pair(int i, int t) const { return (int64_t{t} * p_.batch + row(i)) * p_.pitch + unit(i); }
+  FUSED_LSTM_DEVICE int time_of(int length, int s) const { return d().reverse ? length - 1 - s : s; }
+  FUSED_LSTM_DEVICE bool cut(int row, int length, int s) const {
+    if (!p_.resets || s >= length || (d().reverse && s == 0)) return false;
+    const int t = time_of(length, s) + (d().reverse ? 1 : 0);
+    return p_.resets[t * p_.reset_step + row * p_.reset_row] != 0;
+  }
+  // Of a state [B, H] that may be missing.
+  FUSED_LSTM_DEVICE float state(const void* from, int i) const {
+    return from ? widened(static_cast<const T*>(from)[int64_t{row(i)} * p_.hidden + unit(i)]) : 0.0f;
+  }
+
+  // --- before the first step -----------------------------------------------------------------------------------------
+  FUSED_LSTM_DEVICE void clear_tail() const {
+    UNROLL for (int i = 0; i < S::kPairs; ++i) {
+      if (!mine(i)) continue;
+      for (int t = length_of(row(i)); t < p_.steps; ++t) reinterpret_cast<Floats4*>(d().dgates)[pair(i, t)] = {};
+    }
+  }
+
+  // Row: a unit whose dh is wanted. Column: gate column % 4 of this block's unit column / 4.
+  FUSED_LSTM_DEVICE float weight(int of, int column) const {
+    const int unit = first_unit_ + column / 4;
+    if (of >= p_.hidden || unit >= p_.hidden) return 0;
+    return widened(static_cast<const T*>(d().w_hh)[(int64_t{column % 4} * p_.hidden + unit) * p_.hidden + of]);
+  }
+
+  FUSED_LSTM_DEVICE void load_weights() {
+    const int lane = thread_rank() % 32, g = lane / 4, q = lane % 4, first = thread_rank() / 32 * S::kStrips * 16;
+    UNROLL for (int strip = 0; strip < S::kStrips; ++strip) {
+      UNROLL for (int tile = 0; tile < S::kTiles; ++tile) {
+        UNROLL for (int r = 0; r < 4; ++r) {
+          const int of = first + strip * 16 + g + 8 * (r % 2);
+          const int column = tile * S::kDepth + Operand<Factor>::kPerWord * q + r / 2 * (S::kDepth / 2);
+          if constexpr (sizeof(Factor) == 2) w_[strip][tile][r] = pack<Factor>(weight(of, column), weight(of, column + 1));
+          else w_[strip][tile][r] = bits_of(round_to_tf32(weight(of, column)));
+        }
+        warp_sync();  // else the compiler begins all loads at once and runs out of registers
+      }
+    }
+  }
+
+  FUSED_LSTM_DEVICE void open_exchange() const {
+    if constexpr (S::kBlocks > 1) {
+      if (thread_rank() == 0) {
+        mbarrier_init(S::kBarriers, 1);
+        mbarrier_init(S::kBarriers + 8, 1);
+        mbarrier_init_fence();
+        if (steps_ > 0) mbarrier_expect(S::kBarriers + 8, S::kInboxBytes);
+        if (steps_ > 1) mbarrier_expect(S::kBarriers, S::kInboxBytes);
+      }
+      cluster_sync();
+    }
+  }
+
+  // --- a step --------------------------------------------------------------------------------------------------------
+  FUSED_LSTM_DEVICE void receive(int n) const {
+    const SharedAddress barrier = S::kBarriers + 8 * (n & 1);
+    mbarrier_wait(barrier, (n - 1) >> 1 & 1);
+    if (thread_rank() == 0 && n + 2 <= steps_) mbarrier_expect(barrier, S::kInboxBytes);
+  }
+
+  FUSED_LSTM_DEVICE float received(int n, int i) const {
+    float sum = 0;
+    for (int rank = 0; rank < S::kBlocks; ++rank)
+      sum += shared_load<float>(S::kInboxes + (n & 1) * S::kInboxBytes + rank * S::kPartBytes + 4 * place(i));
+    return sum;
+  }
+
+  // Gradients of the gates of one unit and row, to memory and for the product.
+  FUSED_LSTM_DEVICE void cell(int n, int i) {
+    if (place(i) >= S::kUnits * S::kRows) return;
+    const int s = steps_ - 1 - n, length = length_of(row(i));
+    Gates<float> a{};
+    if (mine(i) && s < length) {
+      const int t = time_of(length, s);
+      float dh = 0;
+      if (s + 1 == length) dh = state(d().dh_n, i), dc_[i] = state(d().dc_n, i);
+      else if (cut(row(i), length, s + 1)) dc_[i] = 0;
+      else dh = received(n, i);
+      if (d().dy) dh += widened(static_cast<const T*>(d().dy)[t * p_.dy_step + row(i) * p_.dy_row + unit(i)]);
+      float c_prev = 0;
+      if (!cut(row(i), length, s)) c_prev = s > 0 ? d().cells[pair(i, time_of(length, s - 1))] : state(d().c0, i);
+      const Floats4 kept = reinterpret_cast<const Floats4*>(d().gates)[pair(i, t)];
+      const Gates<float> gates{kept.value[0], kept.value[1], kept.value[2], kept.value[3]};
+      const CellGrad<float> grad =
+          Vanilla::backward(gates, c_prev, d().cells[pair(i, t)], dh, dc_[i], Extra<float>{});
+      dc_[i] = grad.c_prev, a = grad.gates;
+      reinterpret_cast<Floats4*>(d().dgates)[pair(i, t)] = {{a.i, a.f, a.g, a.o}};
+    }
+    const float all[4] = {a.i, a.f, a.g, a.o};
+    const SharedAddress to = S::kGates + (n & 1) * S::kGatesBytes + place(i) / S::kRows * 4 * S::kGateBytes;
+    UNROLL for (int gate = 0; gate < 4; ++gate) {
+      Factor v;
+      narrowed(all[gate], v);
+      if constexpr (sizeof(Factor) == 4) v = round_to_tf32(v);
+      shared_store(to + gate * S::kGateBytes + place(i) % S::kRows * static_cast<int>(sizeof(Factor)), v);
+    }
+  }
+
+  // This block's part of dh for 16 units, to the blocks that own them.
+  FUSED_LSTM_DEVICE void send_part(int n, int strip) const {
+    const int lane = thread_rank() % 32, g = lane / 4, q = lane % 4;
+    float sum[4] = {}, odd[4] = {};
+    const SharedAddress gates = S::kGates + (n & 1) * S::kGatesBytes;
+    UNROLL for (int tile = 0; tile < S::kTiles; tile += 2) {
+      const SharedAddress rows = gates + tile * S::kDepth * S::kGateBytes;
+      uint32_t b[4];
+      if constexpr (sizeof(Factor) == 2) {
+        load_matrices_transposed(b, rows + lane * S::kGateBytes);
+      } else {
+        UNROLL for (int k = 0; k < 4; ++k) b[k] = shared_load<uint32_t>(rows + (q + 4 * k) * S::kGateBytes + 4 * g);
+      }
+      mma<Factor>(sum, w_[strip][tile], b[0], b[1]);
+      mma<Factor>(odd, w_[strip][tile + 1], b[2], b[3]);
+    }
+    uint32_t v[4];
+    UNROLL for (int k = 0; k < 4; ++k) v[k] = bits_of(sum[k] + odd[k]);
+    // Two lanes hold 16 bytes of two units: the even one takes those of the first, the odd one those of the second.
+    const bool second = q % 2;
+    const uint32_t x = warp_shuffle(second ? v[0] : v[2], lane ^ 1), y = warp_shuffle(second ? v[1] : v[3], lane ^ 1);
+    const Words4 words = second ? Words4{{x, y, v[2], v[3]}} : Words4{{v[0], v[1], x, y}};
+    const int of = (thread_rank() / 32 * S::kStrips + strip) * 16 + g + (second ? 8 : 0);
+    const uint32_t inbox = (n + 1) & 1;
+    const SharedAddress to = S::kInboxes + inbox * S::kInboxBytes + first_unit_ / S::kUnits * S::kPartBytes +
+                             (of % S::kUnits * S::kRows + q / 2 * 4) * 4;
+    if constexpr (S::kBlocks == 1) shared_store(to, words);
+    else push(peer_address(to, of / S::kUnits), words, peer_address(S::kBarriers + 8 * inbox, of / S::kUnits));
+  }
+
+  FUSED_LSTM_DEVICE void finish(int i) const {
+    if (!mine(i)) return;
+    const int length = length_of(row(i));
+    float dh = state(d().dh_n, i), dc = state(d().dc_n, i);  // of a row without steps
+    if (length > 0) {
+      const bool none = cut(row(i), length, 0);
+      dh = none ? 0.0f : received(steps_, i), dc = none ? 0.0f : dc_[i];
+    }
+    const int64_t at = int64_t{row(i)} * p_.hidden + unit(i);
+    if (d().dh0) narrowed(dh, static_cast<T*>(d().dh0)[at]);
+    if (d().dc0) narrowed(dc, static_cast<T*>(d().dc0)[at]);
+  }
+};
+
+template <class S>
+FUSED_LSTM_KERNEL(S::kThreads) cluster_backward(FUSED_LSTM_ARGUMENT ClusterBackwardArguments p) {
+  ClusterBackwardThread<S>(p).run();
+}
+
+template <class S>
+void launch_cluster_backward(const ClusterBackwardArguments& p, void* stream) {
+  const int tiles = (p.batch + S::kRows - 1) / S::kRows;
+  if (tiles == 0 || p.directions == 0) return;
+  launch(Launch{tiles * p.directions, S::kBlocks, S::kThreads, S::kSharedBytes, false, stream}, &cluster_backward<S>, p);
+}
+
+}  // namespace fused_lstm::cuda
