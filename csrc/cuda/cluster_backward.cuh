@@ -143,22 +143,29 @@ class ClusterBackwardThread {
     }
   }
 
-  // Row: a unit whose dh is wanted. Column: gate column % 4 of this block's unit column / 4.
-  FUSED_LSTM_DEVICE float weight(int of, int column) const {
-    const int unit = first_unit_ + column / 4;
-    if (of >= p_.hidden || unit >= p_.hidden) return 0;
-    return widened(static_cast<const T*>(d().w_hh)[(int64_t{column % 4} * p_.hidden + unit) * p_.hidden + of]);
-  }
-
+  // Rows: units whose dh is wanted. Column k: gate k % 4 of this block's unit k / 4. What depends on the lane comes first,
+  // so that all loads share a few addresses.
   FUSED_LSTM_DEVICE void load_weights() {
-    const int lane = thread_rank() % 32, g = lane / 4, q = lane % 4, first = thread_rank() / 32 * S::kStrips * 16;
-    UNROLL for (int strip = 0; strip < S::kStrips; ++strip) {
-      UNROLL for (int tile = 0; tile < S::kTiles; ++tile) {
+    constexpr int kPer = Operand<Factor>::kPerWord;
+    const int lane = thread_rank() % 32, of = thread_rank() / 32 * S::kStrips * 16 + lane / 4;
+    const int H = p_.hidden;
+    const T* from[2];
+    int units[2];  // that are left from there on
+    UNROLL for (int i = 0; i < kPer; ++i) {
+      const int column = kPer * (lane % 4) + i;
+      from[i] = static_cast<const T*>(d().w_hh) + int64_t{column % 4 * H + first_unit_ + column / 4} * H + of;
+      units[i] = of < p_.hidden ? p_.hidden - first_unit_ - column / 4 : 0;
+    }
+    UNROLL for (int tile = 0; tile < S::kTiles; ++tile) {
+      UNROLL for (int strip = 0; strip < S::kStrips; ++strip) {
         UNROLL for (int r = 0; r < 4; ++r) {
-          const int of = first + strip * 16 + g + 8 * (r % 2);
-          const int column = tile * S::kDepth + Operand<Factor>::kPerWord * q + r / 2 * (S::kDepth / 2);
-          if constexpr (sizeof(Factor) == 2) w_[strip][tile][r] = pack<Factor>(weight(of, column), weight(of, column + 1));
-          else w_[strip][tile][r] = bits_of(round_to_tf32(weight(of, column)));
+          const int down = strip * 16 + 8 * (r % 2), along = (tile * S::kDepth + r / 2 * (S::kDepth / 2)) / 4;
+          T v[2] = {};
+          UNROLL for (int i = 0; i < kPer; ++i) {
+            if (along < units[i] && of + down < p_.hidden) v[i] = from[i][along * H + down];
+          }
+          if constexpr (sizeof(Factor) == 2) w_[strip][tile][r] = v[0].bits | uint32_t{v[1].bits} << 16;
+          else w_[strip][tile][r] = bits_of(round_to_tf32(widened(v[0])));
         }
         warp_sync();  // else the compiler begins all loads at once and runs out of registers
       }
