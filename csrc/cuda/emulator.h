@@ -280,7 +280,7 @@ inline void Machine::fail(const char* format, ...) {
     std::snprintf(who, sizeof(who), " (cluster %d, block %d of it, thread %d)", block().cluster->index, block().rank,
                   g_self->thread);
   }
-  error_ = std::string(what) + who;
+  error_.assign(what).append(who);
   if (g_self) leave("failed");  // never comes back
   throw Error(error_);
 }
@@ -386,13 +386,20 @@ inline void Machine::step(Fiber* f) {
 }
 
 inline std::string Machine::stuck() const {
-  std::map<std::string, int> places;
+  std::map<std::pair<int, std::string>, int> places;
   for (const Fiber& f : fibers_)
-    if (f.block && !f.done) ++places["block " + std::to_string(f.block->index) + " at " + f.at];
+    if (f.block && !f.done) ++places[{f.block->index, f.at}];
   std::string all = "deadlock:";
-  for (const auto& [place, count] : places) all += " " + std::to_string(count) + " threads of " + place + ";";
-  if (started_ < grid_.clusters)
-    all += " " + std::to_string(grid_.clusters - started_) + " clusters not resident (the launch is not cooperative);";
+  char text[160];
+  for (const auto& [place, count] : places) {
+    std::snprintf(text, sizeof(text), " %d threads of block %d at %.60s;", count, place.first, place.second.c_str());
+    all.append(text);
+  }
+  if (started_ < grid_.clusters) {
+    std::snprintf(text, sizeof(text), " %d clusters not resident (the launch is not cooperative);",
+                  grid_.clusters - started_);
+    all.append(text);
+  }
   all.pop_back();
   return all;
 }
