@@ -144,6 +144,9 @@ def _lstm_packed(
 ):  # fmt: skip
     data, batch_sizes, to_sorted, to_caller = x
     if isinstance(resets, PackedSequence):
+        same = torch.equal(resets.batch_sizes, batch_sizes) and _same_order(resets.sorted_indices, to_sorted)
+        if not same:
+            raise ValueError("resets must be packed as x is: with the same lengths, in the same order of rows")
         resets = resets.data
     lengths, resets = _check_rows(data, batch_sizes, lengths, resets, False)
     h0, c0 = (None, None) if hx is None else hx
@@ -158,6 +161,22 @@ def _lstm_packed(
     if to_caller is not None:
         h_n, c_n = h_n.index_select(1, to_caller), c_n.index_select(1, to_caller)
     return PackedSequence(y, batch_sizes, to_sorted, to_caller), h_n, c_n
+
+
+def _same_order(a: Tensor | None, b: Tensor | None) -> bool:
+    return a is b or (a is not None and b is not None and torch.equal(a, b))
+
+
+def _check_layers(num_layers: int, D: int, weights: Sequence[Tensor], **by_direction: Tensor | None) -> None:
+    if num_layers < 1 or len(weights) % (num_layers * D):
+        raise ValueError(
+            f"weights must be the same number for each of {num_layers} layers and {D} directions, but are {len(weights)}"
+        )
+    for name, t in by_direction.items():
+        if t is not None and t.shape[0] != num_layers * D:
+            raise ValueError(
+                f"{name} must have a first axis of {num_layers * D} (layers times directions), but has {t.shape[0]}"
+            )
 
 
 def _stack(
@@ -175,6 +194,10 @@ def _stack(
             cell, direction, batch_first,
         )  # fmt: skip
     D = 2 if direction == 2 else 1
+    _check_layers(
+        num_layers, D, weights, h0=h0, c0=c0, recurrent_scale=recurrent_scale, cell_params=cell_params,
+        cell_inputs=cell_inputs,
+    )  # fmt: skip
     per_layer = len(weights) // num_layers
     last_states = []
     for layer in range(num_layers):

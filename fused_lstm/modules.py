@@ -65,6 +65,10 @@ class FusedLSTM(_LSTM):
         # torch.utils.swap_tensors, which refuses tensors with weak references, works.
         return [getattr(self, name, None) for name in self._flat_weights_names]
 
+    @_flat_weights.setter
+    def _flat_weights(self, value: list[Tensor | None]) -> None:
+        """Subclasses made for nn.LSTM set the list anew; what counts here are the attributes, so nothing to do."""
+
     def _init_flat_weights(self) -> None:
         self._flat_weight_refs = []
 
@@ -137,6 +141,8 @@ class FusedLSTM(_LSTM):
         if lengths is not None:
             raise ValueError("lengths is for batches, but input is a single row (T, I); slice it to its length instead")
         rows = 0 if self.batch_first else 1
+        if resets is not None and not isinstance(resets, Tensor):
+            raise TypeError(f"resets must be a tensor of bools, but is {type(resets).__name__}")
         return input.unsqueeze(rows), hx, None if resets is None else resets.unsqueeze(rows)
 
     # The checks spend nothing on words while all is well; where nn.LSTM words an error in Python, its own method does.

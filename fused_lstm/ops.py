@@ -61,6 +61,8 @@ def lstm_layer(
     """
     if x.is_cuda and _library.cuda_error:
         raise RuntimeError(f"fused_lstm cannot work on CUDA tensors here: {_library.cuda_error}. Move them to the CPU.")
+    if cell_inputs is not None and cell_inputs.requires_grad and torch.is_grad_enabled():
+        raise RuntimeError("fused_lstm: cell_inputs has no gradient, but requires one; pass cell_inputs.detach()")
     differentiable = (x, h0, c0, recurrent_scale, cell_params, *weights)
     save = torch.is_grad_enabled() and any([t is not None and t.requires_grad for t in differentiable])
     tracing = torch.jit.is_tracing()
@@ -103,12 +105,21 @@ def _check_devices(x: Tensor, *others: Tensor | None) -> None:
             raise RuntimeError(f"fused_lstm: all tensors must be on {x.device}, where x is, but one is on {t.device}")
 
 
+def _check_batch_sizes(x: Tensor, batch_sizes: Tensor | None) -> None:
+    # On the CPU wherever x is; on the meta device only together with x.
+    if batch_sizes is not None and batch_sizes.device.type not in ("cpu", x.device.type):
+        raise RuntimeError(f"fused_lstm: batch_sizes must be on the CPU, but is on {batch_sizes.device}")
+    if batch_sizes is not None and batch_sizes.is_meta and not x.is_meta:
+        raise RuntimeError("fused_lstm: batch_sizes must be on the CPU, but is on meta")
+
+
 @torch.library.register_fake("fused_lstm::lstm_layer")
 def _lstm_layer_fake(
     x, h0, c0, weights, batch_sizes, lengths, resets, recurrent_scale, cell_params, cell_inputs,
     cell, direction, batch_first, save,
 ):  # fmt: skip
     _check_devices(x, h0, c0, lengths, resets, recurrent_scale, cell_params, cell_inputs, *weights)
+    _check_batch_sizes(x, batch_sizes)
     D, P, H = _sizes(x, weights, direction)
     state = next((t for t in (h0, c0, recurrent_scale) if t is not None), None)
     if batch_sizes is None:
@@ -133,6 +144,10 @@ def _lstm_layer_backward_fake(
     dy, dh_n, dc_n, x, h0, c0, weights, batch_sizes, lengths, resets, recurrent_scale, cell_params, cell_inputs,
     y, reserve, cell, direction, batch_first, needs,
 ):  # fmt: skip
+    _check_devices(
+        x, dy, dh_n, dc_n, h0, c0, lengths, resets, recurrent_scale, cell_params, cell_inputs, y, reserve, *weights
+    )
+    _check_batch_sizes(x, batch_sizes)
     D, P, H = _sizes(x, weights, direction)
     B = x.shape[0 if batch_first else 1]
     if batch_sizes is not None:

@@ -41,48 +41,50 @@ DType dtype_of(const Tensor& x) {
     case ScalarType::Half: return DType::kFloat16;
     default: break;
   }
-  STD_TORCH_CHECK(false, "fused_lstm: x must be float32, float64, bfloat16 or float16, but is ",
-                  dtype_name(x.scalar_type()));
+  refuse("fused_lstm: x must be float32, float64, bfloat16 or float16, but is ", dtype_name(x.scalar_type()));
 }
 
 void check_device(const LayerTensors& t, const Tensor& other, const char* name) {
-  STD_TORCH_CHECK(other.is_cpu() == t.x.is_cpu() && other.is_cuda() == t.x.is_cuda() &&
-                      (t.x.is_cpu() || other.get_device_index() == t.x.get_device_index()),
-                  "fused_lstm: ", name, " must be on the device of x");
+  FUSED_LSTM_CHECK(other.is_cpu() == t.x.is_cpu() && other.is_cuda() == t.x.is_cuda() &&
+                       (t.x.is_cpu() || other.get_device_index() == t.x.get_device_index()),
+                   "fused_lstm: ", name, " must be on the device of x");
 }
 
 Rows packed_rows(const LayerTensors& t) {
   const Tensor sizes = torch::stable::contiguous(*t.batch_sizes);
-  STD_TORCH_CHECK(sizes.is_cpu() && sizes.dim() == 1 && sizes.scalar_type() == ScalarType::Long,
-                  "fused_lstm: batch_sizes must be a 1-D int64 tensor on the CPU, as a PackedSequence has it");
-  STD_TORCH_CHECK(!t.lengths,
-                  "fused_lstm: batch_sizes and lengths exclude each other; a packed x has its lengths already");
+  FUSED_LSTM_CHECK(sizes.is_cpu() && sizes.dim() == 1 && sizes.scalar_type() == ScalarType::Long,
+                   "fused_lstm: batch_sizes must be a 1-D int64 tensor on the CPU, as a PackedSequence has it");
+  FUSED_LSTM_CHECK(!t.lengths,
+                   "fused_lstm: batch_sizes and lengths exclude each other; a packed x has its lengths already");
   const int64_t steps = sizes.size(0);
-  const int64_t* n = static_cast<const int64_t*>(sizes.const_data_ptr());
+  // a copy: what was checked must not change before it is used, whoever else holds that memory
+  const int64_t* data = static_cast<const int64_t*>(sizes.const_data_ptr());
+  const std::vector<int64_t> n(data, data + steps);
   int64_t sum = 0;
   for (int64_t i = 0; i < steps; ++i) {
-    STD_TORCH_CHECK(n[i] > 0 && (i == 0 || n[i] <= n[i - 1]),
-                    "fused_lstm: batch_sizes must be positive and never grow, but batch_sizes[", i, "] is ", n[i]);
+    FUSED_LSTM_CHECK(n[i] > 0 && (i == 0 || n[i] <= n[i - 1]),
+                     "fused_lstm: batch_sizes must be positive and never grow, but batch_sizes[", i, "] is ", n[i]);
     sum += n[i];
   }
-  STD_TORCH_CHECK(sum == t.x.size(0), "fused_lstm: batch_sizes add up to ", sum, " rows, but x has ", t.x.size(0));
-  return Rows::packed(n, steps);
+  FUSED_LSTM_CHECK(sum == t.x.size(0), "fused_lstm: batch_sizes add up to ", sum, " rows, but x has ", t.x.size(0));
+  return Rows::packed(n.data(), steps);
 }
 
 const int64_t* check_lengths(const LayerTensors& t, int64_t batch) {
   const Tensor& lengths = *t.lengths;
   check_device(t, lengths, "lengths");
-  STD_TORCH_CHECK(lengths.scalar_type() == ScalarType::Long, "fused_lstm: lengths must be int64, but is ",
-                  dtype_name(lengths.scalar_type()));
+  FUSED_LSTM_CHECK(lengths.scalar_type() == ScalarType::Long, "fused_lstm: lengths must be int64, but is ",
+                   dtype_name(lengths.scalar_type()));
   check_shape(lengths, "lengths", {batch});
   return static_cast<const int64_t*>(lengths.const_data_ptr());
 }
 
-Rows ragged_rows(const int64_t* n, int64_t steps, int64_t batch) {
+Rows ragged_rows(const int64_t* lengths, int64_t steps, int64_t batch) {
+  const std::vector<int64_t> n(lengths, lengths + batch);  // a copy, as above
   for (int64_t i = 0; i < batch; ++i)
-    STD_TORCH_CHECK(n[i] >= 0 && n[i] <= steps, "fused_lstm: lengths[", i, "] must be from 0 to ", steps, ", but is ",
-                    n[i]);
-  return Rows::ragged(steps, n, batch);
+    FUSED_LSTM_CHECK(n[i] >= 0 && n[i] <= steps, "fused_lstm: lengths[", i, "] must be from 0 to ", steps, ", but is ",
+                     n[i]);
+  return Rows::ragged(steps, n.data(), batch);
 }
 
 void check_axes(LayerCall& call, Lengths where) {
@@ -91,8 +93,8 @@ void check_axes(LayerCall& call, Lengths where) {
   call.packed = call.tensors.batch_sizes.has_value();
   call.batch_first = call.tensors.batch_first && !call.packed;
   const int64_t dims = call.packed ? 2 : 3;
-  STD_TORCH_CHECK(x.dim() == dims, "fused_lstm: x must be ", dims, "-D, ",
-                  call.packed ? "(rows, input)" : "(T, B, input)", ", but is ", x.dim(), "-D");
+  FUSED_LSTM_CHECK(x.dim() == dims, "fused_lstm: x must be ", dims, "-D, ",
+                   call.packed ? "(rows, input)" : "(T, B, input)", ", but is ", x.dim(), "-D");
   p.dtype = dtype_of(x);
   p.input = x.size(dims - 1);
   if (call.packed) {
@@ -110,12 +112,12 @@ void check_axes(LayerCall& call, Lengths where) {
   p.steps = call.rows->steps();
   p.batch = call.rows->batch();
   p.total = call.rows->total();
-  STD_TORCH_CHECK(call.tensors.direction >= 0 && call.tensors.direction <= 2,
-                  "fused_lstm: direction must be 0 (forward), 1 (reverse) or 2 (both), but is ",
-                  call.tensors.direction);
+  FUSED_LSTM_CHECK(call.tensors.direction >= 0 && call.tensors.direction <= 2,
+                   "fused_lstm: direction must be 0 (forward), 1 (reverse) or 2 (both), but is ",
+                   call.tensors.direction);
   p.direction = static_cast<Direction>(call.tensors.direction);
-  STD_TORCH_CHECK(call.tensors.cell >= 0 && call.tensors.cell < kCellCount, "fused_lstm: there is no cell number ",
-                  call.tensors.cell);
+  FUSED_LSTM_CHECK(call.tensors.cell >= 0 && call.tensors.cell < kCellCount, "fused_lstm: there is no cell number ",
+                   call.tensors.cell);
   p.cell = static_cast<int>(call.tensors.cell);
 }
 
@@ -133,13 +135,14 @@ void check_weights(LayerCall& call) {
   Problem& p = call.problem;
   std::vector<Tensor>& w = call.tensors.weights;
   const size_t directions = p.directions(), each = w.size() / directions;
-  STD_TORCH_CHECK(each * directions == w.size() && each >= 2 && each <= 5, "fused_lstm: ", directions,
-                  " direction(s) take 2 to 5 weights each (w_ih, w_hh, [b_ih, b_hh], [w_hr]), but ", w.size(), " came");
+  FUSED_LSTM_CHECK(each * directions == w.size() && each >= 2 && each <= 5, "fused_lstm: ", directions,
+                   " direction(s) take 2 to 5 weights each (w_ih, w_hh, [b_ih, b_hh], [w_hr]), but ", w.size(),
+                   " came");
   p.bias = each >= 4;
   const bool projected = each % 2 == 1;
-  STD_TORCH_CHECK(w[1].dim() == 2 && w[1].size(0) > 0 && w[1].size(0) % 4 == 0 && w[1].size(1) > 0,
-                  "fused_lstm: w_hh must have shape [4*hidden, output] with sizes above 0, but has ",
-                  text(shape_of(w[1])));
+  FUSED_LSTM_CHECK(w[1].dim() == 2 && w[1].size(0) > 0 && w[1].size(0) % 4 == 0 && w[1].size(1) > 0,
+                   "fused_lstm: w_hh must have shape [4*hidden, output] with sizes above 0, but has ",
+                   text(shape_of(w[1])));
   p.hidden = w[1].size(0) / 4;
   p.projection = projected ? w[1].size(1) : 0;
   for (size_t d = 0; d < directions; ++d) {
@@ -156,12 +159,12 @@ void check_weights(LayerCall& call) {
 void check_cell(LayerCall& call) {
   const Problem& p = call.problem;
   const CellShape& shape = kCellShapes[p.cell];
-  STD_TORCH_CHECK(!(shape.reads_h_prev && p.projection), "fused_lstm: the ", shape.name,
-                  " cell mixes h with its previous value and cannot be projected; drop proj_size");
-  STD_TORCH_CHECK(call.tensors.cell_params.has_value() == (shape.params > 0), "fused_lstm: the ", shape.name,
-                  " cell takes ", shape.params, " rows of cell_params", shape.params ? ", but none came" : "");
-  STD_TORCH_CHECK(call.tensors.cell_inputs.has_value() == (shape.inputs > 0), "fused_lstm: the ", shape.name,
-                  " cell takes ", shape.inputs, " cell_inputs a step", shape.inputs ? ", but none came" : "");
+  FUSED_LSTM_CHECK(!(shape.reads_h_prev && p.projection), "fused_lstm: the ", shape.name,
+                   " cell mixes h with its previous value and cannot be projected; drop proj_size");
+  FUSED_LSTM_CHECK(call.tensors.cell_params.has_value() == (shape.params > 0), "fused_lstm: the ", shape.name,
+                   " cell takes ", shape.params, " rows of cell_params", shape.params ? ", but none came" : "");
+  FUSED_LSTM_CHECK(call.tensors.cell_inputs.has_value() == (shape.inputs > 0), "fused_lstm: the ", shape.name,
+                   " cell takes ", shape.inputs, " cell_inputs a step", shape.inputs ? ", but none came" : "");
   call.inputs.cell_params =
       take(call, call.tensors.cell_params, "cell_params", {p.directions(), shape.params, p.hidden});
   if (!shape.inputs) return;
@@ -181,13 +184,13 @@ void check_cell(LayerCall& call) {
 }  // namespace
 
 void check_shape(const Tensor& t, const char* name, const std::vector<int64_t>& expected) {
-  STD_TORCH_CHECK(shape_of(t) == expected, "fused_lstm: ", name, " must have shape ", text(expected), " but has ",
-                  text(shape_of(t)));
+  FUSED_LSTM_CHECK(shape_of(t) == expected, "fused_lstm: ", name, " must have shape ", text(expected), " but has ",
+                   text(shape_of(t)));
 }
 
 void check_dtype(const Tensor& t, const char* name, ScalarType expected) {
-  STD_TORCH_CHECK(t.scalar_type() == expected, "fused_lstm: ", name, " must be ", dtype_name(expected), " but is ",
-                  dtype_name(t.scalar_type()));
+  FUSED_LSTM_CHECK(t.scalar_type() == expected, "fused_lstm: ", name, " must be ", dtype_name(expected), " but is ",
+                   dtype_name(t.scalar_type()));
 }
 
 Tensor check_like_x(const LayerCall& call, const Tensor& t, const char* name, const std::vector<int64_t>& shape) {
@@ -254,16 +257,16 @@ IncomingGradients check_backward(const LayerCall& call, OptionalTensor dy, Optio
                                  Tensor y, Tensor reserve, int64_t needs) {
   const Problem& p = call.problem;
   const LayerTensors& given = call.tensors;  // not pointers: those of empty tensors are null
-  STD_TORCH_CHECK((given.h0 || !(needs & kH0)) && (given.c0 || !(needs & kC0)) && (p.bias || !(needs & kBias)) &&
-                      (p.projection || !(needs & kWhr)) && (given.recurrent_scale || !(needs & kRecurrentScale)) &&
-                      (given.cell_params || !(needs & kCellParams)),
-                  "fused_lstm: needs = ", needs, " asks for the gradient of an argument that was not given");
-  STD_TORCH_CHECK(reserve.numel() > 0 || call.rows->capacity() == 0,
-                  "fused_lstm: the forward call kept nothing for backward; call it with save=True");
+  FUSED_LSTM_CHECK((given.h0 || !(needs & kH0)) && (given.c0 || !(needs & kC0)) && (p.bias || !(needs & kBias)) &&
+                       (p.projection || !(needs & kWhr)) && (given.recurrent_scale || !(needs & kRecurrentScale)) &&
+                       (given.cell_params || !(needs & kCellParams)),
+                   "fused_lstm: needs = ", needs, " asks for the gradient of an argument that was not given");
+  FUSED_LSTM_CHECK(reserve.numel() > 0 || call.rows->capacity() == 0,
+                   "fused_lstm: the forward call kept nothing for backward; call it with save=True");
   check_shape(reserve, "reserve", reserve_shape(call));
   check_dtype(reserve, "reserve", reserve_dtype(call));
   check_device(call.tensors, reserve, "reserve");
-  STD_TORCH_CHECK(reserve.is_contiguous(), "fused_lstm: reserve must be what forward returned");
+  FUSED_LSTM_CHECK(reserve.is_contiguous(), "fused_lstm: reserve must be what forward returned");
   const std::vector<int64_t> y_shape = sequence_shape(call, p.directions() * p.output());
   const auto state = [&](const OptionalTensor& t, const char* name, int64_t width) -> OptionalTensor {
     if (!t) return t;

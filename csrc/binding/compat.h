@@ -6,6 +6,7 @@
 #include <torch/headeronly/util/shim_utils.h>
 
 #include <cstdint>
+#include <sstream>
 #include <stdexcept>
 #include <string>
 
@@ -38,4 +39,15 @@ namespace fused_lstm {
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 
+template <class... Words>
+[[noreturn]] void refuse(const Words&... words) {
+  std::ostringstream os;
+  (os << ... << words);
+  throw std::runtime_error(os.str());
+}
+
 }  // namespace fused_lstm
+
+// As STD_TORCH_CHECK, whose messages begin with a place in this source, which tells a user nothing.
+#define FUSED_LSTM_CHECK(condition, ...) \
+  if (!(condition)) ::fused_lstm::refuse(__VA_ARGS__)

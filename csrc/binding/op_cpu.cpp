@@ -16,28 +16,30 @@ std::atomic<int> g_thread_limit{1 << 20};
 
 cpu::Parallel parallel() {
   const int allowed = static_cast<int>(torch::stable::get_num_threads());
-  return {std::min(allowed, g_thread_limit.load(std::memory_order_relaxed)),
+  return {std::max(1, std::min(allowed, g_thread_limit.load(std::memory_order_relaxed))),
           [](int64_t n, void (*body)(int64_t, int64_t, void*), void* context) {
             torch::stable::parallel_for(0, n, 1, [&](int64_t begin, int64_t end) { body(begin, end, context); });
           }};
 }
 
-// Large results come from the pool: a training loop gets the pages of the step before back, already mapped.
-Tensor new_tensor(const Tensor& like, const std::vector<int64_t>& shape, ScalarType dtype, bool zeroed = false) {
-  constexpr int64_t kPooledFrom = 1 << 18;
-  int64_t count = 1;
-  for (int64_t s : shape) count *= s;
-  const int64_t bytes = count * (dtype == ScalarType::Double ? 8 : dtype == ScalarType::Float ? 4 : 2);
-  if (bytes < kPooledFrom)
-    return zeroed ? torch::stable::new_zeros(like, shape, dtype) : torch::stable::new_empty(like, shape, dtype);
-  std::vector<int64_t> strides(shape.size(), 1);
-  for (size_t i = shape.size() - 1; i > 0; --i) strides[i - 1] = strides[i] * shape[i];
-  void* block = cpu::acquire(bytes);
-  if (zeroed) std::memset(block, 0, bytes);
-  return torch::stable::from_blob(block, shape, strides, like.device(), dtype, &cpu::release);
-}
+// What the caller gets is torch's own memory, so that it can be resized like any other.
 Tensor new_tensor(const LayerCall& call, const std::vector<int64_t>& shape, bool zeroed = false) {
-  return new_tensor(call.tensors.x, shape, call.tensors.x.scalar_type(), zeroed);
+  const Tensor& x = call.tensors.x;
+  Tensor t = zeroed ? torch::stable::new_zeros(x, shape) : torch::stable::new_empty(x, shape);
+  cpu::prefer_huge_pages(t.mutable_data_ptr(), t.numel() * t.element_size());
+  return t;
+}
+
+// The reserve, the largest tensor of all, comes from the pool: a training loop gets the pages of its last step
+// back, already mapped.
+Tensor new_reserve(const LayerCall& call) {
+  const std::vector<int64_t> shape = reserve_shape(call);
+  const int64_t count = shape[0] * shape[1] * shape[2];
+  const ScalarType dtype = reserve_dtype(call);
+  if (count == 0) return torch::stable::new_empty(call.tensors.x, shape, dtype);
+  void* block = cpu::acquire(count * (dtype == ScalarType::Double ? 8 : 4));
+  const std::vector<int64_t> strides{shape[1] * shape[2], shape[2], 1};
+  return torch::stable::from_blob(block, shape, strides, call.tensors.x.device(), dtype, &cpu::release);
 }
 
 std::tuple<Tensor, Tensor, Tensor, Tensor> lstm_layer(Tensor x, OptionalTensor h0, OptionalTensor c0,
@@ -53,8 +55,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> lstm_layer(Tensor x, OptionalTensor h
   Tensor y = new_tensor(call, sequence_shape(call, p.directions() * p.output()));
   Tensor h_n = new_tensor(call, {p.directions(), p.batch, p.output()});
   Tensor c_n = new_tensor(call, {p.directions(), p.batch, p.hidden});
-  Tensor reserve =
-      new_tensor(call.tensors.x, save ? reserve_shape(call) : std::vector<int64_t>{0}, reserve_dtype(call));
+  Tensor reserve = save ? new_reserve(call) : torch::stable::new_empty(call.tensors.x, {0}, reserve_dtype(call));
   cpu::forward(
       p, *call.rows, call.inputs,
       {sheet_of(call, y), h_n.mutable_data_ptr(), c_n.mutable_data_ptr(), save ? reserve.mutable_data_ptr() : nullptr},
@@ -122,7 +123,10 @@ std::string cpu_isas() {
   return names;
 }
 
-void limit_threads(int64_t n) { g_thread_limit.store(static_cast<int>(std::max<int64_t>(1, n))); }
+void limit_threads(int64_t n) {
+  FUSED_LSTM_CHECK(n >= 1, "fused_lstm: limit_threads takes at least 1 thread, but got ", n);
+  g_thread_limit.store(static_cast<int>(std::min<int64_t>(n, 1 << 20)));
+}
 int64_t trim_memory() { return static_cast<int64_t>(cpu::trim_pool()); }
 void poison_memory(bool on) { cpu::poison_pool(on); }
 

@@ -24,7 +24,7 @@ using cuda::StepForward;
 using cuda::StepPlace;
 using cuda::StepwiseLayer;
 
-void check(const char* error) { STD_TORCH_CHECK(!error, "fused_lstm: a CUDA launch failed: ", error ? error : ""); }
+void check(const char* error) { FUSED_LSTM_CHECK(!error, "fused_lstm: a CUDA launch failed: ", error ? error : ""); }
 
 #ifdef FUSED_LSTM_EMULATE_CUDA
 struct OnDevice {

@@ -151,12 +151,12 @@ void pack_rows(const T* const* rows, int64_t n, int64_t begin, int64_t valid, in
       store<T>(dst + j, j < valid ? load_some<T>(rows[i] + begin + j, valid - j) : Vec<T>{});
 }
 
-// Transposing through the stack: the loads and stores are vectors, the shuffle is the store-forwarded gather below.
+// Squares of L by L are transposed in registers; what is left at the edges goes one by one.
 template <class T>
 void pack_transposed(const T* w, int64_t ld, int64_t valid, int64_t k, T* dst, int64_t dst_stride) {
   constexpr int L = kLanes<T>;
   int64_t i = 0;
-#if FUSED_LSTM_CAN_SHUFFLE
+#ifdef FUSED_LSTM_CAN_SHUFFLE
   if (valid == L) {
     for (; i + L <= k; i += L) {
       Vec<T> rows[L];

@@ -8,7 +8,7 @@
 namespace fused_lstm::cpu {
 
 // All buffers are of the problem's dtype, but the reserve, which is float (double for float64).
-// Throw std::bad_alloc, std::invalid_argument (FUSED_LSTM_CPU_ISA).
+// Throw std::runtime_error (memory), std::invalid_argument (FUSED_LSTM_CPU_ISA).
 void forward(const Problem&, const Rows&, const LayerInputs&, const ForwardOutputs&, const Parallel&);
 void backward(const Problem&, const Rows&, const LayerInputs&, const BackwardInputs&, const BackwardOutputs&,
               const Parallel&);
