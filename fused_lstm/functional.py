@@ -170,7 +170,7 @@ def _same_order(a: Tensor | None, b: Tensor | None) -> bool:
 def _check_layers(num_layers: int, D: int, weights: Sequence[Tensor], **by_direction: Tensor | None) -> None:
     if num_layers < 1 or len(weights) % (num_layers * D):
         raise ValueError(
-            f"weights must be the same number for each of {num_layers} layers and {D} directions, but are {len(weights)}"
+            f"weights must divide by {num_layers} layers and {D} directions, but are {len(weights)}"
         )
     for name, t in by_direction.items():
         if t is not None and t.shape[0] != num_layers * D:
