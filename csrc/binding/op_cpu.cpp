@@ -22,24 +22,31 @@ cpu::Parallel parallel() {
           }};
 }
 
-// What the caller gets is torch's own memory, so that it can be resized like any other.
-Tensor new_tensor(const LayerCall& call, const std::vector<int64_t>& shape, bool zeroed = false) {
-  const Tensor& x = call.tensors.x;
-  Tensor t = zeroed ? torch::stable::new_zeros(x, shape) : torch::stable::new_empty(x, shape);
+// Results are torch's own memory, so that they can be resized like any other activation.
+Tensor new_result(const LayerCall& call, const std::vector<int64_t>& shape) {
+  Tensor t = torch::stable::new_empty(call.tensors.x, shape);
   cpu::prefer_huge_pages(t.mutable_data_ptr(), t.numel() * t.element_size());
   return t;
 }
 
-// The reserve, the largest tensor of all, comes from the pool: a training loop gets the pages of its last step
-// back, already mapped.
-Tensor new_reserve(const LayerCall& call) {
-  const std::vector<int64_t> shape = reserve_shape(call);
-  const int64_t count = shape[0] * shape[1] * shape[2];
-  const ScalarType dtype = reserve_dtype(call);
-  if (count == 0) return torch::stable::new_empty(call.tensors.x, shape, dtype);
-  void* block = cpu::acquire(count * (dtype == ScalarType::Double ? 8 : 4));
-  const std::vector<int64_t> strides{shape[1] * shape[2], shape[2], 1};
-  return torch::stable::from_blob(block, shape, strides, call.tensors.x.device(), dtype, &cpu::release);
+// The reserve and gradients come from the pool: a training loop gets the pages of its last step back, already
+// mapped. Small ones do not: what malloc keeps for itself is as warm.
+Tensor new_pooled(const LayerCall& call, const std::vector<int64_t>& shape, ScalarType dtype, bool zeroed = false) {
+  constexpr int64_t kPooledFrom = 1 << 16;
+  const Tensor& x = call.tensors.x;
+  int64_t count = 1;
+  for (int64_t size : shape) count *= size;
+  const int64_t bytes = count * (dtype == ScalarType::Double ? 8 : dtype == ScalarType::Float ? 4 : 2);
+  if (bytes < kPooledFrom)
+    return zeroed ? torch::stable::new_zeros(x, shape, dtype) : torch::stable::new_empty(x, shape, dtype);
+  std::vector<int64_t> strides(shape.size(), 1);
+  for (size_t i = shape.size() - 1; i > 0; --i) strides[i - 1] = strides[i] * shape[i];
+  void* block = cpu::acquire(bytes);
+  if (zeroed) std::memset(block, 0, bytes);
+  return torch::stable::from_blob(block, shape, strides, x.device(), dtype, &cpu::release);
+}
+Tensor new_gradient(const LayerCall& call, const std::vector<int64_t>& shape, bool zeroed = false) {
+  return new_pooled(call, shape, call.tensors.x.scalar_type(), zeroed);
 }
 
 std::tuple<Tensor, Tensor, Tensor, Tensor> lstm_layer(Tensor x, OptionalTensor h0, OptionalTensor c0,
@@ -52,10 +59,10 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> lstm_layer(Tensor x, OptionalTensor h
                                       cell_params, cell_inputs, cell, direction, batch_first},
                                      save, Lengths::kReadable);
   const Problem& p = call.problem;
-  Tensor y = new_tensor(call, sequence_shape(call, p.directions() * p.output()));
-  Tensor h_n = new_tensor(call, {p.directions(), p.batch, p.output()});
-  Tensor c_n = new_tensor(call, {p.directions(), p.batch, p.hidden});
-  Tensor reserve = save ? new_reserve(call) : torch::stable::new_empty(call.tensors.x, {0}, reserve_dtype(call));
+  Tensor y = new_result(call, sequence_shape(call, p.directions() * p.output()));
+  Tensor h_n = new_result(call, {p.directions(), p.batch, p.output()});
+  Tensor c_n = new_result(call, {p.directions(), p.batch, p.hidden});
+  Tensor reserve = new_pooled(call, save ? reserve_shape(call) : std::vector<int64_t>{0}, reserve_dtype(call));
   cpu::forward(
       p, *call.rows, call.inputs,
       {sheet_of(call, y), h_n.mutable_data_ptr(), c_n.mutable_data_ptr(), save ? reserve.mutable_data_ptr() : nullptr},
@@ -67,7 +74,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> lstm_layer(Tensor x, OptionalTensor h
 void each_direction(const LayerCall& call, const std::vector<int64_t>& shape, void* (&to)[2],
                     std::vector<Tensor>& all) {
   for (int d = 0; d < call.problem.directions(); ++d) {
-    all.push_back(new_tensor(call, shape));
+    all.push_back(new_gradient(call, shape));
     to[d] = all.back().mutable_data_ptr();
   }
 }
@@ -75,12 +82,12 @@ void each_direction(const LayerCall& call, const std::vector<int64_t>& shape, vo
 BackwardOutputs new_gradients(const LayerCall& call, int64_t needs, std::vector<Tensor>& all) {
   const Problem& p = call.problem;
   const auto one = [&](const std::vector<int64_t>& shape) {
-    all.push_back(new_tensor(call, shape));
+    all.push_back(new_gradient(call, shape));
     return all.back().mutable_data_ptr();
   };
   BackwardOutputs out;
   if (needs & kX) {
-    all.push_back(new_tensor(call, sequence_shape(call, p.input), !call.rows->is_rectangle()));
+    all.push_back(new_gradient(call, sequence_shape(call, p.input), !call.rows->is_rectangle()));
     out.dx = sheet_of(call, all.back());
   }
   if (needs & kH0) out.dh0 = one({p.directions(), p.batch, p.output()});
