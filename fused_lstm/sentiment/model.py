@@ -56,7 +56,7 @@ class SentimentClassifier(nn.Module):
 
     def initialise(self, generator: torch.Generator) -> None:
         """Draws every parameter anew. The same generator state gives the same values with either backend."""
-        nn.init.normal_(self.embedding.weight, std=0.1, generator=generator)
+        nn.init.normal_(self.embedding.weight, std=0.3, generator=generator)
         for name, parameter in self.lstm.named_parameters():
             if "weight_hh" in name:
                 for gate in parameter.data.chunk(4):

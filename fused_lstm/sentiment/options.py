@@ -49,7 +49,14 @@ EMBEDDED = RunOptions(
     training=TrainSettings(epochs=5, batch_size=32, lr=5e-3),
     baseline_order=4,
 )
-FEW = RunOptions(training=TrainSettings(epochs=6))
+FEW = RunOptions(
+    embedding=200,
+    hidden=200,
+    dropout=0.6,
+    embedding_dropout=0.5,
+    word_dropout=0.05,
+    training=TrainSettings(epochs=6),
+)
 MANY = RunOptions(training=TrainSettings(epochs=4, batch_size=128))
 
 
