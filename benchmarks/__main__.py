@@ -60,7 +60,8 @@ def main() -> None:
     )
     print(f"{machine['processor']}, torch {machine['torch']}, {machine['isa']}, {args.threads} thread(s), {args.dtype}")
     print(
-        f"{'shape (T,B,I,H)':32} {'mode':10} {'ratio':>6} {'quartiles':>13} {'nn.LSTM':>11} {'fused':>11} {'GFLOP/s':>8}"
+        f"{'shape (T,B,I,H)':32} {'mode':10} {'ratio':>6} {'quartiles':>13} "
+        f"{'nn.LSTM':>11} {'fused':>11} {'GFLOP/s':>8}"
     )
     dtype = getattr(torch, args.dtype)
     ratios: dict[str, list[float]] = {mode: [] for mode in args.modes}

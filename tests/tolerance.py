@@ -52,6 +52,7 @@ class Tolerance:
     H: int
     P: int
     memory: float = 0.0  # of the forget gates, in steps; 0: as in 3.
+    projection_rounds: bool = False  # o * tanh(c) is rounded to a 16-bit dtype on its way into W_hr: all h differ by v
 
     @staticmethod
     def of(layer: Layer) -> Tolerance:
@@ -82,7 +83,7 @@ class Tolerance:
         K = self.I + self.P + 2
         step = (math.sqrt(K) * math.sqrt(K / self.H) + 11) * self.u
         if self.v:
-            share = min(1.0, max(self._memory * step / self.v, 1 / self.P))
+            share = 1.0 if self.projection_rounds else min(1.0, max(self._memory * step / self.v, 1 / self.P))
             step += math.sqrt(self.P * share / self.H) * 2 * self.v
         return self._memory * step
 
