@@ -4,6 +4,7 @@ import sys
 
 import pytest
 
+from fused_lstm.sentiment import baseline
 from fused_lstm.sentiment.baseline import BaselineUnavailable, ngrams, run_baseline
 from fused_lstm.sentiment.datasets import embedded_dataset
 from fused_lstm.sentiment.examples import Example
@@ -18,17 +19,26 @@ def test_ngrams():
 
 def test_learns_what_single_words_tell():
     examples = easy_examples(300)
-    baseline = run_baseline(examples[:200], examples[200:250], {"test": examples[250:]}, ("bad", "good"), 2)
-    assert baseline.parts["test"].accuracy == 1.0
-    assert baseline.parts["test"].classes == ("bad", "good")
+    result = run_baseline(examples[:200], examples[200:250], {"test": examples[250:]}, ("bad", "good"), 2)
+    assert result.parts["test"].accuracy == 1.0
+    assert result.parts["test"].classes == ("bad", "good")
+
+
+@pytest.mark.parametrize("strengths", [(1e-9, 30.0), (30.0, 1e-9)])
+def test_regularisation_is_chosen_on_dev(monkeypatch, strengths):
+    monkeypatch.setattr(baseline, "STRENGTHS", strengths)
+    examples = easy_examples(120) + [Example("good", f"nothing to say {i}") for i in range(60)]
+    chosen = run_baseline(examples[::2], examples[1::2], {}, ("bad", "good"), 1)
+    assert chosen.strength == 30.0
+    assert chosen.dev_accuracy == 1.0
 
 
 def test_three_classes():
     examples = easy_examples(200) + [Example("fair", f"an ordinary room {i}") for i in range(100)]
     parts = examples[::2], examples[1::4], {"test": examples[3::4], "none": []}
-    baseline = run_baseline(*parts, ("bad", "fair", "good"), 1)
-    assert baseline.parts["test"].accuracy == 1.0
-    assert "none" not in baseline.parts
+    result = run_baseline(*parts, ("bad", "fair", "good"), 1)
+    assert result.parts["test"].accuracy == 1.0
+    assert "none" not in result.parts
 
 
 @pytest.mark.parametrize(("order", "seed"), [(4, 7), (1, 7), (4, 1)])
@@ -36,9 +46,9 @@ def test_n_grams_stay_at_the_ceiling_of_words_on_the_embedded_corpus(order, seed
     """A quarter of the texts is easy, of the twins half can be right: 62.5 % and nothing to gain from n-grams."""
     dataset = embedded_dataset(seed=seed)
     others = {"test": dataset.test, "compose": dataset.composed}
-    baseline = run_baseline(dataset.train, dataset.dev, others, dataset.classes, order)
-    assert 0.55 < baseline.parts["test"].accuracy <= 0.66
-    assert baseline.parts["compose"].accuracy == pytest.approx(0.5, abs=0.05)
+    result = run_baseline(dataset.train, dataset.dev, others, dataset.classes, order)
+    assert 0.55 < result.parts["test"].accuracy <= 0.66
+    assert result.parts["compose"].accuracy == pytest.approx(0.5, abs=0.05)
 
 
 def test_without_scikit_learn(monkeypatch):
