@@ -31,7 +31,7 @@ def test_every_two_values_of_every_two_features_are_combined():
         assert all(set(choice) == set(FEATURES) for choice in choices)
 
 
-@pytest.mark.parametrize(("dtype", "index"), CASES)
+@pytest.mark.parametrize(("dtype", "index"), CASES, ids=[f"{str(dtype)[6:]}-{index}" for dtype, index in CASES])
 @pytest.mark.parametrize("isa", ISAS)
 def test_layer(isa, dtype, index):
     layer, cotangents, expected = case(dtype, index)
