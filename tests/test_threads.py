@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -54,10 +55,21 @@ def test_numbers_of_threads_agree(size, features):
 def python(code: str, **environment: str) -> str:
     """stdout of a new interpreter that can import what this one can."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **environment}
-    command = [sys.executable, "-c", code]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=TIMEOUT)
-    assert done.returncode == 0, f"exit code {done.returncode}\n{done.stdout}{done.stderr}"
-    return done.stdout
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        output, _ = process.communicate(timeout=TIMEOUT)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)  # children that hang as well
+        raise AssertionError(f"no end after {TIMEOUT} seconds\n{process.communicate()[0]}") from None
+    assert process.returncode == 0, f"exit code {process.returncode}\n{output}"
+    return output
 
 
 # A layer large enough for several threads; check() compares with what a single one computes.
