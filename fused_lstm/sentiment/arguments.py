@@ -150,7 +150,7 @@ def _add_reading(parser: argparse._ActionsContainer) -> None:
 
 def _add_machine(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("--lstm", choices=BACKENDS, default="fused", help="fused_lstm.FusedLSTM or torch.nn.LSTM")
-    parser.add_argument("--threads", type=at_least(1), metavar="N", help="CPU threads (torch's own choice)")
+    parser.add_argument("--threads", type=at_least(1), metavar="N", help="CPU threads (all; 1 for the embedded corpus)")
 
 
 def _wrapped(text: str) -> str:

@@ -37,8 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parse(argv)
     command = {"train": _train, "evaluate": _evaluate, "predict": _predict}[arguments.command]
     try:
-        if arguments.threads is not None:
-            torch.set_num_threads(arguments.threads)
+        _set_threads(arguments.threads)
         return command(arguments)
     except (DataError, StoreError, BackendError, TrainingError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -55,6 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _train(arguments: argparse.Namespace) -> int:
     dataset = _dataset(arguments)
     options = _run_options(arguments, defaults_for(dataset.embedded, len(dataset.train)))
+    _set_threads(options.threads)
     folder = Path(arguments.output)
     report = run(dataset, options, folder, _say)
     print(f"\n{report.text()}")
@@ -66,6 +66,11 @@ def _train(arguments: argparse.Namespace) -> int:
         print(f"error: test accuracy {accuracy:.4f} is below the target {arguments.target_accuracy}", file=sys.stderr)
         return FAILED
     return 0
+
+
+def _set_threads(count: int | None) -> None:
+    if count is not None:
+        torch.set_num_threads(count)
 
 
 def _dataset(arguments: argparse.Namespace) -> Dataset:

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from fused_lstm.sentiment import training
 from fused_lstm.sentiment.cli import EMBEDDED_WARNING, main
@@ -100,6 +101,21 @@ def test_a_model_of_the_embedded_corpus_warns(tmp_path, capsys):
     captured = capsys.readouterr()
     assert captured.err.strip() == EMBEDDED_WARNING
     assert len(captured.out.splitlines()) == 1
+
+
+def test_threads(tmp_path, easy_tsv, monkeypatch):
+    """The embedded corpus takes one thread, other data what torch has, unless the user says otherwise."""
+    asked: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", asked.append)
+    quick = ["--epochs", "1", "--hidden", "4", "--no-baseline", "--no-plots", "--output", str(tmp_path / "run")]
+    assert main(["train", "--corpus-size", "50", *quick]) == 0
+    assert set(asked) == {1}
+    asked.clear()
+    assert main(["train", "--corpus-size", "50", "--threads", "3", *quick]) == 0
+    assert set(asked) == {3}
+    asked.clear()
+    assert main(["train", "--data", str(easy_tsv), *quick]) == 0
+    assert asked == []
 
 
 def test_missing_the_target_fails(easy_tsv, tmp_path, capsys):

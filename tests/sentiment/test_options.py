@@ -19,5 +19,6 @@ def test_flat_names_everything_once():
 def test_description_holds_the_values():
     text = describe_defaults()
     assert "pooling max" in text
+    assert "threads 1 / all / all" in text
     sizes = f"batch-size {EMBEDDED.training.batch_size} / {FEW.training.batch_size} / {MANY.training.batch_size}"
     assert sizes in text
