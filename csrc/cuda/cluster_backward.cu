@@ -6,7 +6,7 @@
 namespace fused_lstm::cuda {
 
 #define FUSED_LSTM_INSTANCE(T, H, C, K) \
-  template void launch_cluster_backward<ClusterBackwardShape<T, H, C, K>>(const ClusterBackwardArguments&, void*);
+  template const char* launch_cluster_backward<ClusterBackwardShape<T, H, C, K>>(const BackwardRecurrence&, void*);
 FUSED_LSTM_FOR_EACH_CLUSTER_BACKWARD_SHAPE(FUSED_LSTM_INSTANCE)
 #undef FUSED_LSTM_INSTANCE
 

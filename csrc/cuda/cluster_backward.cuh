@@ -17,32 +17,9 @@
 
 #include "cell/variants.h"
 #include "cuda/primitives.h"
+#include "cuda/recurrence.h"
 
 namespace fused_lstm::cuda {
-
-struct ClusterBackwardDirection {
-  const float* gates;  // [T, B, pitch, 4] as forward left them
-  const float* cells;  // [T, B, pitch]
-  float* dgates;       // [T, B, pitch, 4]: zero beyond a row's length; units from H on are left alone
-  const void* w_hh;    // [4H, H]
-  const void* c0;      // [B, H] or null, like all below
-  const void* dy;      // [T, B, H] by the strides below
-  const void* dh_n;    // [B, H]
-  const void* dc_n;    // [B, H]
-  void* dh0;           // [B, H]
-  void* dc0;           // [B, H]
-  bool reverse;
-};
-
-struct ClusterBackwardArguments {
-  ClusterBackwardDirection direction[2];
-  const int64_t* lengths;  // these three as in ClusterForwardArguments
-  const uint8_t* resets;
-  int64_t reset_step, reset_row;
-  int64_t dy_step, dy_row;
-  int64_t pitch;
-  int steps, batch, hidden, directions;
-};
 
 template <class T>
 struct GradientOperand {
@@ -73,14 +50,14 @@ struct ClusterBackwardShape {
 template <class S>
 class ClusterBackwardThread {
  public:
-  FUSED_LSTM_DEVICE explicit ClusterBackwardThread(const ClusterBackwardArguments& arguments) : p_(arguments) {
-    const int tiles = (p_.batch + S::kRows - 1) / S::kRows;
+  FUSED_LSTM_DEVICE explicit ClusterBackwardThread(const BackwardRecurrence& p) : p_(p), r_(p.rows) {
+    const int tiles = (r_.batch + S::kRows - 1) / S::kRows;
     const int cluster = S::kBlocks > 1 ? cluster_index() : block_index();
     direction_ = cluster / tiles, tile_row_ = cluster % tiles * S::kRows;
     first_unit_ = (S::kBlocks > 1 ? cluster_rank() : 0) * S::kUnits;
     steps_ = 0;
     for (int i = 0; i < S::kRows; ++i) {
-      const int length = length_of(tile_row_ + i);
+      const int length = r_.length_of(tile_row_ + i);
       steps_ = length > steps_ ? length : steps_;
     }
   }
@@ -106,40 +83,41 @@ class ClusterBackwardThread {
   using T = typename S::T;
   using Factor = typename S::Factor;
 
-  const ClusterBackwardArguments& p_;
+  const BackwardRecurrence& p_;
+  const RecurrenceRows& r_;
   int direction_, tile_row_, first_unit_, steps_;
   uint32_t w_[S::kStrips][S::kTiles][4];
   float dc_[S::kPairs];
 
   // --- where things are ----------------------------------------------------------------------------------------------
-  FUSED_LSTM_DEVICE const ClusterBackwardDirection& d() const { return p_.direction[direction_]; }
+  FUSED_LSTM_DEVICE const BackwardDirection& d() const { return p_.direction[direction_]; }
   FUSED_LSTM_DEVICE int place(int i) const { return thread_rank() + i * S::kThreads; }  // unit and row inside the share
   FUSED_LSTM_DEVICE int row(int i) const { return tile_row_ + place(i) % S::kRows; }
   FUSED_LSTM_DEVICE int unit(int i) const { return first_unit_ + place(i) / S::kRows; }
   FUSED_LSTM_DEVICE bool mine(int i) const {
-    return place(i) < S::kUnits * S::kRows && row(i) < p_.batch && unit(i) < p_.hidden;
+    return place(i) < S::kUnits * S::kRows && row(i) < r_.batch && unit(i) < r_.hidden;
   }
-  FUSED_LSTM_DEVICE int length_of(int row) const {
-    if (row >= p_.batch) return 0;
-    return p_.lengths ? static_cast<int>(p_.lengths[row]) : p_.steps;
-  }
-  FUSED_LSTM_DEVICE int64_t pair(int i, int t) const { return (int64_t{t} * p_.batch + row(i)) * p_.pitch + unit(i); }
-  FUSED_LSTM_DEVICE int time_of(int length, int s) const { return d().reverse ? length - 1 - s : s; }
-  FUSED_LSTM_DEVICE bool cut(int row, int length, int s) const {
-    if (!p_.resets || s >= length || (d().reverse && s == 0)) return false;
-    const int t = time_of(length, s) + (d().reverse ? 1 : 0);
-    return p_.resets[t * p_.reset_step + row * p_.reset_row] != 0;
+  FUSED_LSTM_DEVICE int time_of(int length, int s) const { return r_.time_of(d().reverse, length, s); }
+  FUSED_LSTM_DEVICE int64_t pair(int i, int64_t place) const { return place * r_.hidden + unit(i); }
+  FUSED_LSTM_DEVICE bool cut(int row, int length, int s) const { return r_.cut(d().reverse, row, length, s); }
+  FUSED_LSTM_DEVICE void put_dgates(int i, int64_t place, const Gates<float>& a) const {
+    struct alignas(4 * sizeof(T)) Four {
+      T value[4];
+    } four;
+    narrowed(a.i, four.value[0]), narrowed(a.f, four.value[1]);
+    narrowed(a.g, four.value[2]), narrowed(a.o, four.value[3]);
+    static_cast<Four*>(d().dgates)[pair(i, place)] = four;
   }
   // Of a state [B, H] that may be missing.
   FUSED_LSTM_DEVICE float state(const void* from, int i) const {
-    return from ? widened(static_cast<const T*>(from)[int64_t{row(i)} * p_.hidden + unit(i)]) : 0.0f;
+    return from ? widened(static_cast<const T*>(from)[int64_t{row(i)} * r_.hidden + unit(i)]) : 0.0f;
   }
 
   // --- before the first step -----------------------------------------------------------------------------------------
   FUSED_LSTM_DEVICE void clear_tail() const {
     UNROLL for (int i = 0; i < S::kPairs; ++i) {
       if (!mine(i)) continue;
-      for (int t = length_of(row(i)); t < p_.steps; ++t) reinterpret_cast<Floats4*>(d().dgates)[pair(i, t)] = {};
+      for (int t = r_.tail_begin(r_.length_of(row(i))); t < r_.steps; ++t) put_dgates(i, r_.at(t, row(i)), {});
     }
   }
 
@@ -148,13 +126,13 @@ class ClusterBackwardThread {
   FUSED_LSTM_DEVICE void load_weights() {
     constexpr int kPer = Operand<Factor>::kPerWord;
     const int lane = thread_rank() % 32, of = thread_rank() / 32 * S::kStrips * 16 + lane / 4;
-    const int H = p_.hidden;
+    const int H = r_.hidden;
     const T* from[2];
     int units[2];  // that are left from there on
     UNROLL for (int i = 0; i < kPer; ++i) {
       const int column = kPer * (lane % 4) + i;
       from[i] = static_cast<const T*>(d().w_hh) + int64_t{column % 4 * H + first_unit_ + column / 4} * H + of;
-      units[i] = of < p_.hidden ? p_.hidden - first_unit_ - column / 4 : 0;
+      units[i] = of < r_.hidden ? r_.hidden - first_unit_ - column / 4 : 0;
     }
     UNROLL for (int tile = 0; tile < S::kTiles; ++tile) {
       UNROLL for (int strip = 0; strip < S::kStrips; ++strip) {
@@ -162,7 +140,7 @@ class ClusterBackwardThread {
           const int down = strip * 16 + 8 * (r % 2), along = (tile * S::kDepth + r / 2 * (S::kDepth / 2)) / 4;
           T v[2] = {};
           UNROLL for (int i = 0; i < kPer; ++i) {
-            if (along < units[i] && of + down < p_.hidden) v[i] = from[i][along * H + down];
+            if (along < units[i] && of + down < r_.hidden) v[i] = from[i][along * H + down];
           }
           if constexpr (sizeof(Factor) == 2) w_[strip][tile][r] = v[0].bits | uint32_t{v[1].bits} << 16;
           else w_[strip][tile][r] = bits_of(round_to_tf32(widened(v[0])));
@@ -202,23 +180,24 @@ class ClusterBackwardThread {
   // Gradients of the gates of one unit and row, to memory and for the product.
   FUSED_LSTM_DEVICE void cell(int n, int i) {
     if (place(i) >= S::kUnits * S::kRows) return;
-    const int s = steps_ - 1 - n, length = length_of(row(i));
+    const int s = steps_ - 1 - n, length = r_.length_of(row(i));
     Gates<float> a{};
     if (mine(i) && s < length) {
-      const int t = time_of(length, s);
+      const int64_t here = r_.at(time_of(length, s), row(i));
       float dh = 0;
       if (s + 1 == length) dh = state(d().dh_n, i), dc_[i] = state(d().dc_n, i);
       else if (cut(row(i), length, s + 1)) dc_[i] = 0;
       else dh = received(n, i);
-      if (d().dy) dh += widened(static_cast<const T*>(d().dy)[t * p_.dy_step + row(i) * p_.dy_row + unit(i)]);
+      if (d().dy) dh += widened(static_cast<const T*>(d().dy)[here * p_.dy_stride + unit(i)]);
       float c_prev = 0;
-      if (!cut(row(i), length, s)) c_prev = s > 0 ? d().cells[pair(i, time_of(length, s - 1))] : state(d().c0, i);
-      const Floats4 kept = reinterpret_cast<const Floats4*>(d().gates)[pair(i, t)];
+      if (!cut(row(i), length, s))
+        c_prev = s > 0 ? d().cells[pair(i, r_.at(time_of(length, s - 1), row(i)))] : state(d().c0, i);
+      const Floats4 kept = reinterpret_cast<const Floats4*>(d().gates)[pair(i, here)];
       const Gates<float> gates{kept.value[0], kept.value[1], kept.value[2], kept.value[3]};
       const CellGrad<float> grad =
-          Vanilla::backward(gates, c_prev, d().cells[pair(i, t)], dh, dc_[i], Extra<float>{});
+          Vanilla::backward(gates, c_prev, d().cells[pair(i, here)], dh, dc_[i], Extra<float>{});
       dc_[i] = grad.c_prev, a = grad.gates;
-      reinterpret_cast<Floats4*>(d().dgates)[pair(i, t)] = {{a.i, a.f, a.g, a.o}};
+      put_dgates(i, here, a);
     }
     const float all[4] = {a.i, a.f, a.g, a.o};
     const SharedAddress to = S::kGates + (n & 1) * S::kGatesBytes + place(i) / S::kRows * 4 * S::kGateBytes;
@@ -262,28 +241,28 @@ class ClusterBackwardThread {
 
   FUSED_LSTM_DEVICE void finish(int i) const {
     if (!mine(i)) return;
-    const int length = length_of(row(i));
+    const int length = r_.length_of(row(i));
     float dh = state(d().dh_n, i), dc = state(d().dc_n, i);  // of a row without steps
     if (length > 0) {
       const bool none = cut(row(i), length, 0);
       dh = none ? 0.0f : received(steps_, i), dc = none ? 0.0f : dc_[i];
     }
-    const int64_t at = int64_t{row(i)} * p_.hidden + unit(i);
+    const int64_t at = int64_t{row(i)} * r_.hidden + unit(i);
     if (d().dh0) narrowed(dh, static_cast<T*>(d().dh0)[at]);
     if (d().dc0) narrowed(dc, static_cast<T*>(d().dc0)[at]);
   }
 };
 
 template <class S>
-FUSED_LSTM_KERNEL(S::kThreads) cluster_backward(FUSED_LSTM_ARGUMENT ClusterBackwardArguments p) {
+FUSED_LSTM_KERNEL(S::kThreads) cluster_backward(FUSED_LSTM_ARGUMENT BackwardRecurrence p) {
   ClusterBackwardThread<S>(p).run();
 }
 
 template <class S>
-void launch_cluster_backward(const ClusterBackwardArguments& p, void* stream) {
-  const int tiles = (p.batch + S::kRows - 1) / S::kRows;
-  if (tiles == 0 || p.directions == 0) return;
-  launch(Launch{tiles * p.directions, S::kBlocks, S::kThreads, S::kSharedBytes, false, stream}, &cluster_backward<S>, p);
+const char* launch_cluster_backward(const BackwardRecurrence& p, void* stream) {
+  const int tiles = (p.rows.batch + S::kRows - 1) / S::kRows * p.rows.directions;
+  if (tiles == 0) return nullptr;
+  return launch(Launch{tiles, S::kBlocks, S::kThreads, S::kSharedBytes, false, stream}, &cluster_backward<S>, p);
 }
 
 }  // namespace fused_lstm::cuda

@@ -6,7 +6,7 @@
 namespace fused_lstm::cuda {
 
 #define FUSED_LSTM_INSTANCE(T, H, C, K) \
-  template void launch_cluster_forward<ClusterForwardShape<T, H, C, K>>(const ClusterForwardArguments&, void*);
+  template const char* launch_cluster_forward<ClusterForwardShape<T, H, C, K>>(const ForwardRecurrence&, void*);
 FUSED_LSTM_FOR_EACH_CLUSTER_FORWARD_SHAPE(FUSED_LSTM_INSTANCE)
 #undef FUSED_LSTM_INSTANCE
 

@@ -1,7 +1,7 @@
 #pragma once
 // LSTM forward over all steps with the recurrent weights on chip: one cluster per direction and tile of 8 rows. Its
 // blocks own kHidden / kBlocks units each, keep their rows of W_hh in registers for the whole sequence, and send each
-// other h through shared memory. Given are the pre-activations W_ih x + b of all steps. Executed under emulation only,
+// other h through shared memory. Given are the products W_ih x of all steps. Executed under emulation only,
 // never on hardware.
 //
 // Who holds what. A warp owns 8 units: two tiles of 16 rows of W_hh, gates i over f and g over o. By the layout of mma
@@ -24,33 +24,11 @@
 
 #include "cell/variants.h"
 #include "cuda/primitives.h"
+#include "cuda/recurrence.h"
 
 namespace fused_lstm::cuda {
 
 constexpr int kTileRows = 8;
-
-struct ClusterForwardDirection {
-  const float* pre;  // [T, B, pitch, 4]: W_ih x + b, the gates i f g o of a unit side by side
-  float* gates;  // [T, B, pitch, 4] activated, may be `pre`; null when backward will not come
-  float* cells;  // [T, B, pitch]; null like gates. Both are left alone beyond a row's length.
-  const void* w_hh;  // [4H, H]
-  const void* h0;  // [B, H] or null
-  const void* c0;  // [B, H] or null
-  void* y;  // [T, B, H] by the strides below; zero beyond a row's length
-  void* h_n;  // [B, H]
-  void* c_n;  // [B, H]
-  bool reverse;  // every row starts at its own end
-};
-
-struct ClusterForwardArguments {
-  ClusterForwardDirection direction[2];
-  const int64_t* lengths;  // [B], each in [0, T], or null: all T
-  const uint8_t* resets;  // [T, B] by its strides, or null
-  int64_t reset_step, reset_row;
-  int64_t y_step, y_row;
-  int64_t pitch;  // units from row to row of pre, gates and cells; at least H
-  int steps, batch, hidden, directions;
-};
 
 // T: float (products in TF32), BFloat16 or Float16. kHidden: H rounded up, see the assertions.
 template <class T_, int kHidden_, int kBlocks_, int kSplit_>
@@ -76,8 +54,8 @@ struct ClusterForwardShape {
 template <class S>
 class ClusterForwardThread {
  public:
-  FUSED_LSTM_DEVICE explicit ClusterForwardThread(const ClusterForwardArguments& arguments) : p_(arguments) {
-    const int tiles = (p_.batch + kTileRows - 1) / kTileRows;
+  FUSED_LSTM_DEVICE explicit ClusterForwardThread(const ForwardRecurrence& p) : p_(p), r_(p.rows) {
+    const int tiles = (r_.batch + kTileRows - 1) / kTileRows;
     const int cluster = S::kBlocks > 1 ? cluster_index() : block_index();
     direction_ = cluster / tiles;
     tile_row_ = cluster % tiles * kTileRows;
@@ -88,18 +66,19 @@ class ClusterForwardThread {
     unit_ = rank * S::kUnits + group_ * 8 + g_;
     steps_ = 0;
     for (int i = 0; i < kTileRows; ++i) {
-      const int length = length_of(tile_row_ + i);
+      const int length = r_.length_of(tile_row_ + i);
       steps_ = length > steps_ ? length : steps_;
     }
     UNROLL for (int j = 0; j < 2; ++j) {
-      length_[j] = length_of(row(j));
-      finishes_[j] = part_ == 0 && row(j) < p_.batch && unit_ < p_.hidden;
+      length_[j] = r_.length_of(row(j));
+      finishes_[j] = part_ == 0 && row(j) < r_.batch && unit_ < r_.hidden;
     }
   }
 
   FUSED_LSTM_DEVICE void run() {
     begin_state();
     load_weights();
+    load_bias();
     open_exchange();
     load_ahead(0);
     cut_next_ = cuts(1);
@@ -118,35 +97,27 @@ class ClusterForwardThread {
  private:
   using T = typename S::T;
 
-  const ClusterForwardArguments& p_;
+  const ForwardRecurrence& p_;
+  const RecurrenceRows& r_;
   int direction_, g_, q_, group_, part_, unit_, tile_row_, steps_;
   int length_[2];
   bool finishes_[2];  // whether this thread computes and stores something real
   uint32_t w_[2][S::kTiles][4];
   float c_[2];
-  Floats4 pre_[2];
+  Floats4 bias_, pre_[2];
   uint32_t cut_next_;  // bit j: row j enters the next step with a state of zero
 
   // --- where things are ----------------------------------------------------------------------------------------------
-  FUSED_LSTM_DEVICE const ClusterForwardDirection& d() const { return p_.direction[direction_]; }
+  FUSED_LSTM_DEVICE const ForwardDirection& d() const { return p_.direction[direction_]; }
   FUSED_LSTM_DEVICE int row(int j) const { return tile_row_ + 2 * q_ + j; }
-  FUSED_LSTM_DEVICE int length_of(int row) const {
-    if (row >= p_.batch) return 0;
-    return p_.lengths ? static_cast<int>(p_.lengths[row]) : p_.steps;
+  FUSED_LSTM_DEVICE int64_t state_at(int j) const { return int64_t{row(j)} * r_.hidden + unit_; }
+  FUSED_LSTM_DEVICE int64_t place(int j, int s) const {  // (t, b) of a row's step
+    return r_.at(r_.time_of(d().reverse, length_[j], s), row(j));
   }
-  FUSED_LSTM_DEVICE int time_of(int length, int s) const { return d().reverse ? length - 1 - s : s; }
-  FUSED_LSTM_DEVICE int64_t pair(int j, int s) const { return int64_t{time_of(length_[j], s)} * p_.batch + row(j); }
-  FUSED_LSTM_DEVICE int64_t state_at(int j) const { return int64_t{row(j)} * p_.hidden + unit_; }
-  FUSED_LSTM_DEVICE T* y_at(int j, int t) const {
-    return static_cast<T*>(d().y) + t * p_.y_step + row(j) * p_.y_row + unit_;
+  FUSED_LSTM_DEVICE T* y_at(int j, int64_t place) const {
+    return static_cast<T*>(d().y) + place * p_.y_stride + unit_;
   }
-
-  // A reset lies between its step and the one before, whichever of them comes first here.
-  FUSED_LSTM_DEVICE bool cut(int row, int length, int s) const {
-    if (!p_.resets || s >= length || (d().reverse && s == 0)) return false;
-    const int t = time_of(length, s) + (d().reverse ? 1 : 0);
-    return p_.resets[t * p_.reset_step + row * p_.reset_row] != 0;
-  }
+  FUSED_LSTM_DEVICE bool cut(int row, int length, int s) const { return r_.cut(d().reverse, row, length, s); }
   FUSED_LSTM_DEVICE uint32_t cuts(int s) const {
     return (cut(row(0), length_[0], s) ? 1u : 0u) | (cut(row(1), length_[1], s) ? 2u : 0u);
   }
@@ -164,9 +135,9 @@ class ClusterForwardThread {
 
   FUSED_LSTM_DEVICE void load_weights() {
     const int first = part_ * S::kTiles * S::kDepth + Operand<T>::kPerWord * q_;
-    const int limit = unit_ < p_.hidden ? p_.hidden - first : 0;
-    const int64_t gate = int64_t{p_.hidden} * p_.hidden;
-    const T* from = static_cast<const T*>(d().w_hh) + int64_t{unit_} * p_.hidden + first;
+    const int limit = unit_ < r_.hidden ? r_.hidden - first : 0;
+    const int64_t gate = int64_t{r_.hidden} * r_.hidden;
+    const T* from = static_cast<const T*>(d().w_hh) + int64_t{unit_} * r_.hidden + first;
     UNROLL for (int m = 0; m < 2; ++m) {
       const T* rows[2] = {from + 2 * m * gate, from + (2 * m + 1) * gate};
       UNROLL for (int tile = 0; tile < S::kTiles; ++tile) {
@@ -177,12 +148,21 @@ class ClusterForwardThread {
     }
   }
 
+  FUSED_LSTM_DEVICE void load_bias() {
+    bias_ = {};
+    if (!d().b_ih || unit_ >= r_.hidden) return;
+    UNROLL for (int gate = 0; gate < 4; ++gate) {
+      const int64_t at = int64_t{gate} * r_.hidden + unit_;
+      bias_.value[gate] = widened(static_cast<const T*>(d().b_ih)[at]) + widened(static_cast<const T*>(d().b_hh)[at]);
+    }
+  }
+
   FUSED_LSTM_DEVICE void begin_state() {
     for (int i = thread_rank(); i < kTileRows * S::kHidden; i += S::kThreads) {
       const int r = tile_row_ + i / S::kHidden, k = i % S::kHidden;
-      const bool some = d().h0 && r < p_.batch && k < p_.hidden && !cut(r, length_of(r), 0);
+      const bool some = d().h0 && r < r_.batch && k < r_.hidden && !cut(r, r_.length_of(r), 0);
       T h{};
-      if (some) h = static_cast<const T*>(d().h0)[int64_t{r} * p_.hidden + k];
+      if (some) h = static_cast<const T*>(d().h0)[int64_t{r} * r_.hidden + k];
       if constexpr (sizeof(T) == 4) h = round_to_tf32(h);
       shared_store(S::kState + k * S::kRowBytes + i / S::kHidden * static_cast<int>(sizeof(T)), h);
     }
@@ -269,7 +249,9 @@ class ClusterForwardThread {
     float h[2];
     UNROLL for (int j = 0; j < 2; ++j) {
       const float* x = pre_[j].value;
-      const Gates<float> a{sum[0][j] + x[0], sum[0][j + 2] + x[1], sum[1][j] + x[2], sum[1][j + 2] + x[3]};
+      const float* b = bias_.value;
+      const Gates<float> a{sum[0][j] + x[0] + b[0], sum[0][j + 2] + x[1] + b[1], sum[1][j] + x[2] + b[2],
+                           sum[1][j + 2] + x[3] + b[3]};
       now[j] = Vanilla::forward(a, c_[j], Extra<float>{});
       c_[j] = cut_next_ >> j & 1 ? 0.0f : now[j].c;
       h[j] = cut_next_ >> j & 1 ? 0.0f : now[j].h;
@@ -308,9 +290,9 @@ class ClusterForwardThread {
       if (!finishes_[j] || s >= length_[j]) continue;
       T h, c;
       narrowed(now[j].h, h), narrowed(now[j].c, c);
-      *y_at(j, time_of(length_[j], s)) = h;
+      const int64_t here = place(j, s), at = here * r_.hidden + unit_;
+      *y_at(j, here) = h;
       if (d().gates) {
-        const int64_t at = pair(j, s) * p_.pitch + unit_;
         const Gates<float>& a = now[j].gates;
         reinterpret_cast<Floats4*>(d().gates)[at] = {{a.i, a.f, a.g, a.o}};
         d().cells[at] = now[j].c;
@@ -326,28 +308,28 @@ class ClusterForwardThread {
     UNROLL for (int j = 0; j < 2; ++j) {
       pre_[j] = {};
       if (finishes_[j] && s < length_[j])
-        pre_[j] = reinterpret_cast<const Floats4*>(d().pre)[pair(j, s) * p_.pitch + unit_];
+        pre_[j] = reinterpret_cast<const Floats4*>(d().pre)[place(j, s) * r_.hidden + unit_];
     }
   }
 
   FUSED_LSTM_DEVICE void clear_tail() const {
     UNROLL for (int j = 0; j < 2; ++j) {
       if (!finishes_[j]) continue;
-      for (int t = length_[j]; t < p_.steps; ++t) *y_at(j, t) = T{};
+      for (int t = r_.tail_begin(length_[j]); t < r_.steps; ++t) *y_at(j, r_.at(t, row(j))) = T{};
     }
   }
 };
 
 template <class S>
-FUSED_LSTM_KERNEL(S::kThreads) cluster_forward(FUSED_LSTM_ARGUMENT ClusterForwardArguments p) {
+FUSED_LSTM_KERNEL(S::kThreads) cluster_forward(FUSED_LSTM_ARGUMENT ForwardRecurrence p) {
   ClusterForwardThread<S>(p).run();
 }
 
 template <class S>
-void launch_cluster_forward(const ClusterForwardArguments& p, void* stream) {
-  const int tiles = (p.batch + kTileRows - 1) / kTileRows;
-  if (tiles == 0 || p.directions == 0) return;
-  launch(Launch{tiles * p.directions, S::kBlocks, S::kThreads, S::kSharedBytes, false, stream}, &cluster_forward<S>, p);
+const char* launch_cluster_forward(const ForwardRecurrence& p, void* stream) {
+  const int tiles = (p.rows.batch + kTileRows - 1) / kTileRows * p.rows.directions;
+  if (tiles == 0) return nullptr;
+  return launch(Launch{tiles, S::kBlocks, S::kThreads, S::kSharedBytes, false, stream}, &cluster_forward<S>, p);
 }
 
 }  // namespace fused_lstm::cuda

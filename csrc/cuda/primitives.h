@@ -30,7 +30,7 @@
 //             float
 //                                                    (as TF32: float with a mantissa of 10 bits)
 // numbers     pack<T>(low, high)  round_to_tf32(x)     otherwise as in cell/float16.h
-// launch      launch(Launch, kernel, arguments)
+// launch      launch(Launch, kernel, arguments)      null, or why nothing was launched
 //
 // Fragments of mma, with g = lane / 4, q = lane % 4, n = values in a register (2 of 16 bits, 1 float), K as above:
 //   a[r]: row g + 8 (r % 2), columns n q + (K / 2) (r / 2) + {0 .. n-1}

@@ -4,9 +4,6 @@
 
 #include <cuda_runtime.h>
 
-#include <stdexcept>
-#include <string>
-
 #include "cuda/primitives.h"
 
 #define FUSED_LSTM_KERNEL(threads) __global__ void __launch_bounds__(threads, 1)
@@ -191,18 +188,38 @@ FUSED_LSTM_MMA(float, "m16n8k8.row.col.f32.tf32.tf32.f32")
 // --- launch
 // --------------------------------------------------------------------------------------------------------------
 
-inline void require(cudaError_t status, const char* what) {
-  if (status != cudaSuccess)
-    throw std::runtime_error(std::string("fused_lstm: ") + what + ": " + cudaGetErrorString(status));
+// Null, or the driver's words, which are taken back so that nobody else meets them.
+inline const char* failure(cudaError_t status) {
+  if (status == cudaSuccess) return nullptr;
+  (void)cudaGetLastError();
+  return cudaGetErrorString(status);
 }
 
+// Whether the device, or what of it belongs to this process, holds a cluster (or, if cooperative, the whole grid) at once.
+inline const char* refuse_residence(const cudaLaunchConfig_t& config, const void* function, bool cooperative) {
+  int fit = 0;
+  const auto status = cooperative ? cudaOccupancyMaxActiveBlocksPerMultiprocessor(&fit, function, config.blockDim.x,
+                                                                                  config.dynamicSmemBytes)
+                                  : cudaOccupancyMaxActiveClusters(&fit, function, &config);
+  if (const char* error = failure(status)) return error;
+  int device = 0, multiprocessors = 1;
+  if (cooperative && cudaGetDevice(&device) == cudaSuccess)
+    (void)cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device);
+  const int wanted = cooperative ? static_cast<int>(config.gridDim.x) : 1;
+  return fit * multiprocessors >= wanted ? nullptr : "the device cannot hold all its blocks at once";
+}
+
+// Null on success, else why nothing was launched.
 template <class Arguments>
-void launch(const Launch& l, void (*kernel)(Arguments), const Arguments& arguments) {
+const char* launch(const Launch& l, void (*kernel)(Arguments), const Arguments& arguments) {
   constexpr int kPortableCluster = 8;
   const auto* function = reinterpret_cast<const void*>(kernel);
-  require(cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize, l.shared_bytes), "shared memory");
+  const auto attribute = [&](cudaFuncAttribute name, int value) {
+    return failure(cudaFuncSetAttribute(function, name, value));
+  };
+  if (const char* error = attribute(cudaFuncAttributeMaxDynamicSharedMemorySize, l.shared_bytes)) return error;
   if (l.cluster_size > kPortableCluster)
-    require(cudaFuncSetAttribute(function, cudaFuncAttributeNonPortableClusterSizeAllowed, 1), "cluster size");
+    if (const char* error = attribute(cudaFuncAttributeNonPortableClusterSizeAllowed, 1)) return error;
   cudaLaunchAttribute attributes[2] = {};
   int count = 0;
   if (l.cluster_size > 1) {
@@ -222,7 +239,9 @@ void launch(const Launch& l, void (*kernel)(Arguments), const Arguments& argumen
   config.dynamicSmemBytes = l.shared_bytes;
   config.stream = static_cast<cudaStream_t>(l.stream);
   config.attrs = attributes, config.numAttrs = count;
-  require(cudaLaunchKernelEx(&config, kernel, arguments), "launch");
+  if (count > 0)
+    if (const char* error = refuse_residence(config, function, l.cooperative)) return error;
+  return failure(cudaLaunchKernelEx(&config, kernel, arguments));
 }
 
 }  // namespace fused_lstm::cuda
