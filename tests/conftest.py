@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from types import ModuleType
 
 import pytest
 import torch
@@ -37,6 +38,17 @@ def _poisoned_memory() -> Iterator[None]:
 @pytest.fixture(params=DEVICES)
 def device(request: pytest.FixtureRequest) -> str:
     return request.param
+
+
+@pytest.fixture
+def emulation() -> Iterator[ModuleType]:
+    """The emulator of CUDA kernels, with the first seed and without planted mistakes before and after."""
+    from native_module import load
+
+    module = load().emulation
+    module.options(0)
+    yield module
+    module.options(0)
 
 
 @pytest.fixture

@@ -12,14 +12,6 @@ from native_module import load
 SEEDS = range(12)  # every kind of schedule four times
 
 
-@pytest.fixture
-def emulation() -> ModuleType:
-    module = load().emulation
-    module.options(0)
-    yield module
-    module.options(0)
-
-
 def neighbours(blocks: int, threads: int, rounds: int) -> np.ndarray:
     start = np.arange(threads) + 100 * np.arange(blocks)[:, None]
     return np.roll(start, -rounds, axis=1).ravel()

@@ -114,7 +114,7 @@ class ClusterForwardThread {
   FUSED_LSTM_DEVICE int64_t place(int j, int s) const {  // (t, b) of a row's step
     return r_.at(r_.time_of(d().reverse, length_[j], s), row(j));
   }
-  FUSED_LSTM_DEVICE T* y_at(int j, int64_t place) const {
+  FUSED_LSTM_DEVICE T* y_at(int64_t place) const {
     return static_cast<T*>(d().y) + place * p_.y_stride + unit_;
   }
   FUSED_LSTM_DEVICE bool cut(int row, int length, int s) const { return r_.cut(d().reverse, row, length, s); }
@@ -291,7 +291,7 @@ class ClusterForwardThread {
       T h, c;
       narrowed(now[j].h, h), narrowed(now[j].c, c);
       const int64_t here = place(j, s), at = here * r_.hidden + unit_;
-      *y_at(j, here) = h;
+      *y_at(here) = h;
       if (d().gates) {
         const Gates<float>& a = now[j].gates;
         reinterpret_cast<Floats4*>(d().gates)[at] = {{a.i, a.f, a.g, a.o}};
@@ -315,7 +315,7 @@ class ClusterForwardThread {
   FUSED_LSTM_DEVICE void clear_tail() const {
     UNROLL for (int j = 0; j < 2; ++j) {
       if (!finishes_[j]) continue;
-      for (int t = r_.tail_begin(length_[j]); t < r_.steps; ++t) *y_at(j, r_.at(t, row(j))) = T{};
+      for (int t = r_.tail_begin(length_[j]); t < r_.steps; ++t) *y_at(r_.at(t, row(j))) = T{};
     }
   }
 };

@@ -1,75 +1,72 @@
-// The cluster kernels under emulation. Tensors come as addresses, so that tests decide what lies around them.
+// The cluster kernels under emulation.
 
-#include "arrays.h"
 #include "bind.h"
+#include "cuda/cluster_backward.cuh"
 #include "cuda/cluster_forward.cuh"
+#include "recurrence.h"
 
 namespace fused_lstm::native {
 namespace {
 
-using Addresses = std::map<std::string, uintptr_t>;  // by the name of the field; what is absent is null
-
-template <class P>
-P* pointer(const Addresses& all, const char* name) {
-  auto found = all.find(name);
-  return found == all.end() ? nullptr : reinterpret_cast<P*>(found->second);
-}
+namespace py = pybind11;
 
 template <class T, int kHidden, int kBlocks, int kSplit>
-using Forward = cuda::ClusterForwardShape<T, kHidden, kBlocks, kSplit>;
+void run_forward(const cuda::ForwardRecurrence& p) {
+  require_launched(cuda::launch_cluster_forward<cuda::ClusterForwardShape<T, kHidden, kBlocks, kSplit>>(p, nullptr));
+}
 
-using Runner = void (*)(const cuda::ClusterForwardArguments&, void*);
+template <class T, int kHidden, int kBlocks, int kWarps>
+void run_backward(const cuda::BackwardRecurrence& p) {
+  require_launched(cuda::launch_cluster_backward<cuda::ClusterBackwardShape<T, kHidden, kBlocks, kWarps>>(p, nullptr));
+}
 
+template <class Recurrence>
 struct Shape {
-  int hidden, blocks, split;
-  Runner forward[3];  // float32, bfloat16, float16
+  int hidden, blocks, last;  // warps that share a sum; warps of a block
+  void (*run[3])(const Recurrence&);  // float32, bfloat16, float16
 };
 
-#define FUSED_LSTM_SHAPE(H, C, K)                                                                                      \
-  {                                                                                                                    \
-    H, C, K, {                                                                                                         \
-      cuda::launch_cluster_forward<Forward<float, H, C, K>>, cuda::launch_cluster_forward<Forward<BFloat16, H, C, K>>, \
-          cuda::launch_cluster_forward<Forward<Float16, H, C, K>>                                                      \
-    }                                                                                                                  \
-  }
+#define FUSED_LSTM_SHAPE(run, H, C, K) {H, C, K, {run<float, H, C, K>, run<BFloat16, H, C, K>, run<Float16, H, C, K>}}
 // One block; few and many blocks; sums divided among warps; both.
-constexpr Shape kShapes[] = {FUSED_LSTM_SHAPE(32, 1, 1), FUSED_LSTM_SHAPE(32, 2, 1), FUSED_LSTM_SHAPE(64, 1, 2),
-                             FUSED_LSTM_SHAPE(64, 2, 2), FUSED_LSTM_SHAPE(64, 8, 1)};
+constexpr Shape<cuda::ForwardRecurrence> kForward[] = {
+    FUSED_LSTM_SHAPE(run_forward, 32, 1, 1), FUSED_LSTM_SHAPE(run_forward, 32, 2, 1),
+    FUSED_LSTM_SHAPE(run_forward, 64, 1, 2), FUSED_LSTM_SHAPE(run_forward, 64, 2, 2),
+    FUSED_LSTM_SHAPE(run_forward, 64, 8, 1)};
+// One block; more; several strips a warp; more threads than units and rows.
+constexpr Shape<cuda::BackwardRecurrence> kBackward[] = {
+    FUSED_LSTM_SHAPE(run_backward, 32, 1, 2), FUSED_LSTM_SHAPE(run_backward, 32, 2, 1),
+    FUSED_LSTM_SHAPE(run_backward, 64, 2, 4), FUSED_LSTM_SHAPE(run_backward, 64, 8, 4)};
 #undef FUSED_LSTM_SHAPE
 
-void forward(std::tuple<int, int, int> shape, int dtype, const std::vector<Addresses>& directions,
-             const std::vector<bool>& reverse, const Addresses& common, std::tuple<int, int, int> sizes, int64_t pitch,
-             std::pair<int64_t, int64_t> y_strides) {
-  cuda::ClusterForwardArguments p{};
-  for (size_t d = 0; d < directions.size(); ++d) {
-    const Addresses& a = directions[d];
-    p.direction[d] = {pointer<const float>(a, "pre"), pointer<float>(a, "gates"),
-                      pointer<float>(a, "cells"),     pointer<const void>(a, "w_hh"),
-                      pointer<const void>(a, "h0"),   pointer<const void>(a, "c0"),
-                      pointer<void>(a, "y"),          pointer<void>(a, "h_n"),
-                      pointer<void>(a, "c_n"),        reverse[d]};
-  }
-  std::tie(p.steps, p.batch, p.hidden) = sizes;
-  p.directions = static_cast<int>(directions.size());
-  p.lengths = pointer<const int64_t>(common, "lengths");
-  p.resets = pointer<const uint8_t>(common, "resets");
-  p.reset_step = p.batch, p.reset_row = 1;
-  p.pitch = pitch;
-  std::tie(p.y_step, p.y_row) = y_strides;
-  for (const Shape& s : kShapes)
-    if (shape == std::make_tuple(s.hidden, s.blocks, s.split)) return s.forward[dtype](p, nullptr);
+template <class Recurrence, size_t n>
+void run(const Shape<Recurrence> (&shapes)[n], std::tuple<int, int, int> wanted, int dtype, const Recurrence& p) {
+  for (const auto& s : shapes)
+    if (wanted == std::make_tuple(s.hidden, s.blocks, s.last)) return s.run[dtype](p);
   throw std::invalid_argument("no such shape");
+}
+
+template <class Recurrence, size_t n>
+py::list names(const Shape<Recurrence> (&shapes)[n]) {
+  py::list all;
+  for (const auto& s : shapes) all.append(py::make_tuple(s.hidden, s.blocks, s.last));
+  return all;
 }
 
 }  // namespace
 
 void bind_cuda_cluster(py::module_& whole) {
   py::module_ m = whole.def_submodule("cluster");
-  py::list shapes;
-  for (const Shape& s : kShapes) shapes.append(py::make_tuple(s.hidden, s.blocks, s.split));
-  m.attr("shapes") = shapes;
-  m.def("forward", &forward, py::arg("shape"), py::arg("dtype"), py::arg("directions"), py::arg("reverse"),
-        py::arg("common"), py::arg("sizes"), py::arg("pitch"), py::arg("y_strides"));
+  using Shape = std::tuple<int, int, int>;
+  m.attr("forward_shapes") = names(kForward);
+  m.attr("backward_shapes") = names(kBackward);
+  m.def("forward", [](Shape shape, int dtype, const std::vector<Addresses>& directions, const std::vector<bool>& reverse,
+                      const Addresses& common, const Sizes& sizes) {
+    run(kForward, shape, dtype, forward_from(directions, reverse, common, sizes));
+  });
+  m.def("backward", [](Shape shape, int dtype, const std::vector<Addresses>& directions,
+                       const std::vector<bool>& reverse, const Addresses& common, const Sizes& sizes) {
+    run(kBackward, shape, dtype, backward_from(directions, reverse, common, sizes));
+  });
 }
 
 }  // namespace fused_lstm::native

@@ -128,7 +128,7 @@ py::array_t<uint32_t> run_small(const std::string& name, int clusters, int clust
   std::vector<uint32_t> flags(blocks);
   py::array_t<uint32_t> out(static_cast<py::ssize_t>(blocks * threads));
   std::fill_n(out.mutable_data(), out.size(), 0xffffffff);
-  launch(Launch{clusters, cluster_size, threads, shared_bytes, cooperative}, found->second,
+  (void)launch(Launch{clusters, cluster_size, threads, shared_bytes, cooperative}, found->second,
          SmallArguments{rounds, out.mutable_data(), flags.data()});
   return out;
 }
@@ -172,7 +172,7 @@ Array<float> one_product(const std::string& dtype, Array<float> left, Array<floa
   require(left.size() % 16 == 0 && right.size() == left.size() / 2, "left is [16, K], right [K, 8]");
   Array<float> out({16, 8});
   const auto kernel = dtype == "float32" ? product<float> : dtype == "bfloat16" ? product<BFloat16> : product<Float16>;
-  launch(Launch{1, 1, 32, 512}, kernel, ProductArguments{left.data(), right.data(), out.mutable_data()});
+  (void)launch(Launch{1, 1, 32, 512}, kernel, ProductArguments{left.data(), right.data(), out.mutable_data()});
   return out;
 }
 
@@ -193,7 +193,7 @@ void matrices(MatrixArguments p) {
 py::array_t<uint32_t> loaded_matrices(py::array_t<uint16_t, py::array::c_style> in) {
   require(in.size() == 256, "four matrices of 8 x 8");
   py::array_t<uint32_t> out({32, 4});
-  launch(Launch{1, 1, 32, 512}, matrices, MatrixArguments{in.data(), out.mutable_data()});
+  (void)launch(Launch{1, 1, 32, 512}, matrices, MatrixArguments{in.data(), out.mutable_data()});
   return out;
 }
 

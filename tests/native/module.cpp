@@ -13,5 +13,4 @@ PYBIND11_MODULE(fused_lstm_native, m) {
   bind_round(m);
   bind_cuda_emulation(m);
   bind_cuda_cluster(m);
-  bind_cuda_backward(m);
 }
