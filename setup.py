@@ -63,8 +63,13 @@ ISAS = {
 }
 
 
-CUDA_BINDING = "csrc/binding/op_cuda.cpp"  # goes with the CUDA library, not with its neighbours
-CUDA_SOURCES = ["csrc/cuda/stepwise.cu"]  # of the families that serve calls
+# They go with the CUDA library, not with their neighbours.
+CUDA_BINDING = [f"csrc/binding/{name}.cpp" for name in ("op_cuda", "cuda_call", "cuda_stepwise", "cuda_persistent", "products")]
+CUDA_SOURCES = [
+    f"csrc/cuda/{name}.cu" for name in ("stepwise", "gather", "device", "cluster_forward", "cluster_backward")
+]
+# What both libraries need is in both, so that neither has to find the other's symbols.
+CUDA_SHARED = ["csrc/core/rows.cpp", "csrc/cuda/plan.cpp", "csrc/binding/checks.cpp"]
 
 # Machine code for each, and PTX for what comes after: 9.0 for anything from Hopper on, 12.0 for the newest.
 CUDA_ARCHS = "8.0;8.6;8.9;9.0a;9.0+PTX;10.0;12.0+PTX"
@@ -258,15 +263,15 @@ def sources(*folders: str) -> list[str]:
     found = [path for folder in folders for path in (ROOT / "csrc" / folder).glob("*.cpp")]
     if not found:
         fail(f"no C++ sources in csrc/{', csrc/'.join(folders)} of {ROOT}: the source tree is incomplete.")
-    return sorted({path.relative_to(ROOT).as_posix() for path in found} - {CUDA_BINDING})
+    return sorted({path.relative_to(ROOT).as_posix() for path in found} - set(CUDA_BINDING))
 
 
 def compile_kernels(build: Build) -> list[str]:
-    """Objects of csrc/core and csrc/cpu. They get no torch include path, so that they cannot come to depend on it."""
+    """Objects of csrc/core, csrc/cpu and the plan for CUDA. They get no torch include path, so that they cannot come to depend on it."""
     left_out = {f"csrc/cpu/isa_{isa}.cpp" for isa in ISAS if isa not in build.compiler.isas}
     flags = {f"csrc/cpu/isa_{isa}.cpp": flags for isa, flags in ISAS.items()}
     flags["csrc/cpu/dispatch.cpp"] = [] if build.compiler.x86 else ["-DFUSED_LSTM_ONLY_SCALAR"]
-    return [build.compile(source, flags.get(source, [])) for source in sources("core", "cpu") if source not in left_out]
+    return [build.compile(source, flags.get(source, [])) for source in sources("core", "cpu", "cuda") if source not in left_out]
 
 
 def torch_flags(torch: Torch) -> list[str]:
@@ -320,9 +325,8 @@ def build_libraries(version: str) -> dict[str, Path]:
     objects = compile_kernels(build) + compile_binding(build, torch, cuda, version)
     libraries = {"fused_lstm._C": build.link(f"{build.directory}/_C.so", objects, torch_only(torch))}
     if cuda:
-        # What both libraries need is in both, so that neither has to find the other's symbols.
-        shared = [f"{build.directory}/csrc/{name}.cpp.o" for name in ("binding/checks", "core/rows")]
-        objects = [*shared, build.compile(CUDA_BINDING, torch_flags(torch))]
+        objects = [f"{build.directory}/{source}.o" for source in CUDA_SHARED]
+        objects += [build.compile(source, torch_flags(torch)) for source in CUDA_BINDING]
         objects += [build.compile_cuda(source, cuda) for source in CUDA_SOURCES]
         flags = [*torch_only(torch), *cuda.runtime()]
         libraries["fused_lstm._C_cuda"] = build.link(f"{build.directory}/_C_cuda.so", objects, flags)
@@ -359,8 +363,8 @@ class Wheel(bdist_wheel):
 if __name__ == "__main__":
     setup(
         ext_modules=[
-            Extension("fused_lstm._C", sources("core", "cpu", "binding")),
-            Extension("fused_lstm._C_cuda", [CUDA_BINDING, *CUDA_SOURCES]),
+            Extension("fused_lstm._C", sources("core", "cpu", "cuda", "binding")),
+            Extension("fused_lstm._C_cuda", [*CUDA_BINDING, *CUDA_SOURCES]),
         ],
         cmdclass={"build_ext": BuildLibrary, "bdist_wheel": Wheel},
     )

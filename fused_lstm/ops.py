@@ -65,12 +65,13 @@ def lstm_layer(
         raise RuntimeError("fused_lstm: cell_inputs has no gradient, but requires one; pass cell_inputs.detach()")
     differentiable = (x, h0, c0, recurrent_scale, cell_params, *weights)
     save = torch.is_grad_enabled() and any([t is not None and t.requires_grad for t in differentiable])
+    allow_tf32 = x.is_cuda and _tf32_allowed()
     tracing = torch.jit.is_tracing()
     if tracing or torch.compiler.is_compiling():
         save = save or tracing  # what was traced without gradients may be played back with them
         return _forward_op(
             x, h0, c0, weights, batch_sizes, lengths, resets, recurrent_scale, cell_params, cell_inputs,
-            cell, direction, batch_first, save,
+            cell, direction, batch_first, save, allow_tf32,
         )[:3]  # fmt: skip
     if forward_ad._current_level >= 0:  # forward-mode derivatives: of torch operations, as the operators have none
         return _reference_layer(
@@ -81,13 +82,18 @@ def lstm_layer(
     if save:
         return LSTMLayerFunction.apply(
             x, h0, c0, recurrent_scale, cell_params, batch_sizes, lengths, resets, cell_inputs,
-            cell, direction, batch_first, *weights,
+            cell, direction, batch_first, allow_tf32, *weights,
         )[:3]  # fmt: skip
     with _below_autograd():
         return _forward_op(
             x, h0, c0, weights, batch_sizes, lengths, resets, recurrent_scale, cell_params, cell_inputs,
-            cell, direction, batch_first, False,
+            cell, direction, batch_first, False, allow_tf32,
         )[:3]  # fmt: skip
+
+
+def _tf32_allowed() -> bool:
+    """What torch lets cuDNN's recurrent layers do with float32: round the factors of products to 10 bits."""
+    return torch.backends.cudnn.rnn.fp32_precision == "tf32"
 
 
 # ---- shapes
@@ -116,7 +122,7 @@ def _check_batch_sizes(x: Tensor, batch_sizes: Tensor | None) -> None:
 @torch.library.register_fake("fused_lstm::lstm_layer")
 def _lstm_layer_fake(
     x, h0, c0, weights, batch_sizes, lengths, resets, recurrent_scale, cell_params, cell_inputs,
-    cell, direction, batch_first, save,
+    cell, direction, batch_first, save, allow_tf32=False,
 ):  # fmt: skip
     _check_devices(x, h0, c0, lengths, resets, recurrent_scale, cell_params, cell_inputs, *weights)
     _check_batch_sizes(x, batch_sizes)
@@ -142,7 +148,7 @@ def _lstm_layer_fake(
 @torch.library.register_fake("fused_lstm::lstm_layer_backward")
 def _lstm_layer_backward_fake(
     dy, dh_n, dc_n, x, h0, c0, weights, batch_sizes, lengths, resets, recurrent_scale, cell_params, cell_inputs,
-    y, reserve, cell, direction, batch_first, needs,
+    y, reserve, cell, direction, batch_first, needs, allow_tf32=False,
 ):  # fmt: skip
     _check_devices(
         x, dy, dh_n, dc_n, h0, c0, lengths, resets, recurrent_scale, cell_params, cell_inputs, y, reserve, *weights
@@ -173,7 +179,7 @@ def _lstm_layer_backward_fake(
 def _gradients(
     tensors: Sequence[Tensor | None],
     weights: Sequence[Tensor],
-    options: tuple[int, int, bool],
+    options: tuple[int, int, bool, bool],
     cotangents: Sequence[Tensor | None],
     wanted: Sequence[bool],
     weights_wanted: Sequence[bool],
@@ -183,7 +189,7 @@ def _gradients(
     ``tensors``: x, h0, c0, recurrent_scale, cell_params, batch_sizes, lengths, resets, cell_inputs, y, reserve.
     """
     x, h0, c0, recurrent_scale, cell_params, batch_sizes, lengths, resets, cell_inputs, y, reserve = tensors
-    cell, direction, batch_first = options
+    cell, direction, batch_first, allow_tf32 = options
     D = 2 if direction == 2 else 1
     roles = _ROLES[len(weights) // D] * D
     asked = (NEED_X, NEED_H0, NEED_C0, NEED_SCALE, NEED_PARAMS)
@@ -196,13 +202,13 @@ def _gradients(
     if torch.is_grad_enabled():  # create_graph=True
         gradients = LSTMLayerBackwardFunction.apply(
             *cotangents, x, h0, c0, recurrent_scale, cell_params, batch_sizes, lengths, resets, cell_inputs, y, reserve,
-            cell, direction, batch_first, needs, *weights,
+            cell, direction, batch_first, needs, allow_tf32, *weights,
         )  # fmt: skip
     else:
         with _below_autograd():
             gradients = _backward_op(
                 *cotangents, x, h0, c0, weights, batch_sizes, lengths, resets, recurrent_scale, cell_params,
-                cell_inputs, y, reserve, cell, direction, batch_first, needs,
+                cell_inputs, y, reserve, cell, direction, batch_first, needs, allow_tf32,
             )  # fmt: skip
     answer = iter(gradients)
     one = {need: next(answer) for need in (NEED_X, NEED_H0, NEED_C0) if needs & need}
@@ -229,18 +235,18 @@ class LSTMLayerFunction(torch.autograd.Function):
     @staticmethod
     def forward(*inputs):
         (x, h0, c0, recurrent_scale, cell_params, batch_sizes, lengths, resets, cell_inputs,
-         cell, direction, batch_first, *weights) = inputs  # fmt: skip
+         cell, direction, batch_first, allow_tf32, *weights) = inputs  # fmt: skip
         with _below_autograd():
             return _forward_op(
                 x, h0, c0, weights, batch_sizes, lengths, resets, recurrent_scale, cell_params, cell_inputs,
-                cell, direction, batch_first, True,
+                cell, direction, batch_first, True, allow_tf32,
             )  # fmt: skip
 
     @staticmethod
     def setup_context(ctx, inputs, output):
-        *tensors, ctx.cell, ctx.direction, ctx.batch_first = inputs[:12]
+        tensors, ctx.options = inputs[:9], inputs[9:13]
         y, _, _, reserve = output
-        ctx.save_for_backward(*tensors, y, reserve, *inputs[12:])
+        ctx.save_for_backward(*tensors, y, reserve, *inputs[13:])
         ctx.mark_non_differentiable(reserve)
         ctx.set_materialize_grads(False)
 
@@ -250,17 +256,18 @@ class LSTMLayerFunction(torch.autograd.Function):
         tensors, weights = _gradients(
             saved[:11],
             saved[11:],
-            (ctx.cell, ctx.direction, ctx.batch_first),
+            ctx.options,
             cotangents[:3],
             ctx.needs_input_grad[:5],
-            ctx.needs_input_grad[12:],
+            ctx.needs_input_grad[13:],
         )
-        return *tensors, None, None, None, None, None, None, None, *weights
+        return *tensors, *(None,) * 8, *weights
 
 
 def _op_setup_context(ctx, inputs, output) -> None:
     (x, h0, c0, weights, batch_sizes, lengths, resets, recurrent_scale, cell_params, cell_inputs,
-     ctx.cell, ctx.direction, ctx.batch_first, ctx.save) = inputs  # fmt: skip
+     cell, direction, batch_first, ctx.save, allow_tf32) = inputs  # fmt: skip
+    ctx.options = (cell, direction, batch_first, allow_tf32)
     y, _, _, reserve = output
     ctx.save_for_backward(
         x, h0, c0, recurrent_scale, cell_params, batch_sizes, lengths, resets, cell_inputs, y, reserve, *weights
@@ -276,12 +283,13 @@ def _op_backward(ctx, *cotangents):
     (dx, dh0, dc0, dscale, dparams), dweights = _gradients(
         saved[:11],
         saved[11:],
-        (ctx.cell, ctx.direction, ctx.batch_first),
+        ctx.options,
         cotangents[:3],
         (need[0], need[1], need[2], need[7], need[8]),
         need[3],
     )
-    return dx, dh0, dc0, dweights, None, None, None, dscale, dparams, None, None, None, None, None
+    # An argument that equals its default does not reach us: as many answers as questions.
+    return dx, dh0, dc0, dweights, None, None, None, dscale, dparams, *(None,) * (len(need) - 9)
 
 
 torch.library.register_autograd("fused_lstm::lstm_layer", _op_backward, setup_context=_op_setup_context)
@@ -296,29 +304,29 @@ class LSTMLayerBackwardFunction(torch.autograd.Function):
     @staticmethod
     def forward(*inputs):
         (dy, dh_n, dc_n, x, h0, c0, recurrent_scale, cell_params, batch_sizes, lengths, resets, cell_inputs, y, reserve,
-         cell, direction, batch_first, needs, *weights) = inputs  # fmt: skip
+         cell, direction, batch_first, needs, allow_tf32, *weights) = inputs  # fmt: skip
         return tuple(
             _backward_op(
                 dy, dh_n, dc_n, x, h0, c0, weights, batch_sizes, lengths, resets, recurrent_scale, cell_params,
-                cell_inputs, y, reserve, cell, direction, batch_first, needs,
+                cell_inputs, y, reserve, cell, direction, batch_first, needs, allow_tf32,
             )
         )  # fmt: skip
 
     @staticmethod
     def setup_context(ctx, inputs, output):
-        ctx.save_for_backward(*inputs[:12], *inputs[18:])
+        ctx.save_for_backward(*inputs[:12], *inputs[19:])
         ctx.options = inputs[14:18]
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx, *cotangents):
         gradients = _second_gradients(ctx.saved_tensors, ctx.options, cotangents)
-        return *gradients[:8], *(None,) * 10, *gradients[8:]
+        return *gradients[:8], *(None,) * 11, *gradients[8:]
 
 
 def _backward_op_setup_context(ctx, inputs, output) -> None:
     (dy, dh_n, dc_n, x, h0, c0, weights, batch_sizes, lengths, resets, recurrent_scale, cell_params, cell_inputs,
-     _, _, *ctx.options) = inputs  # fmt: skip
+     _, _, *ctx.options, _) = inputs  # fmt: skip
     ctx.save_for_backward(
         dy, dh_n, dc_n, x, h0, c0, recurrent_scale, cell_params, batch_sizes, lengths, resets, cell_inputs, *weights
     )
@@ -328,7 +336,8 @@ def _backward_op_setup_context(ctx, inputs, output) -> None:
 def _backward_op_backward(ctx, cotangents):
     gradients = _second_gradients(ctx.saved_tensors, ctx.options, cotangents)
     dy, dh_n, dc_n, x, h0, c0, scale, params, *weights = gradients
-    return dy, dh_n, dc_n, x, h0, c0, weights, None, None, None, scale, params, *(None,) * 7
+    unasked = len(ctx.needs_input_grad) - 12  # differs, see _op_backward
+    return dy, dh_n, dc_n, x, h0, c0, weights, None, None, None, scale, params, *(None,) * unasked
 
 
 def _second_gradients(

@@ -44,10 +44,10 @@ class Calls:
     """Stands before an operator and notes its last argument (save or needs) and which of the first three came."""
 
     def __init__(self, op):
-        self.op, self.last_arguments, self.came = op, [], []
+        self.op, self.asked, self.came = op, [], []
 
     def __call__(self, *arguments):
-        self.last_arguments.append(arguments[-1])
+        self.asked.append(arguments[-2])
         self.came.append([t is not None for t in arguments[:3]])
         return self.op(*arguments)
 
@@ -169,14 +169,14 @@ def test_only_what_is_asked_for_is_computed(feature, calls):
         torch.testing.assert_close(found, expected[f"d{name}"], msg=lambda text, name=name: f"{name}: {text}")
         variable.requires_grad_(False)
         role = name.split(".")[0].replace("b_hh", "b_ih")
-        assert calls[1].last_arguments.pop() == NEED[role], name
+        assert calls[1].asked.pop() == NEED[role], name
 
 
 def test_everything_is_asked_for_at_once(calls):
     layer = Layer.random(**FEATURES["projection"]).requires_grad_()
     outputs = layer.call(functional.lstm_layer)
     torch.autograd.grad(outputs, list(layer.variables.values()), random_cotangents(outputs))
-    assert calls[1].last_arguments == [127] and calls[0].last_arguments == [True]
+    assert calls[1].asked == [127] and calls[0].asked == [True]
 
 
 def test_cotangents_that_nobody_gave_are_not_made_up(calls):
@@ -203,9 +203,9 @@ def test_nothing_is_kept_when_no_gradient_can_be_asked_for(calls):
         assert layer.call(functional.lstm_layer)[0].grad_fn is None
     with torch.inference_mode():
         assert layer.call(functional.lstm_layer)[0].is_inference()
-    assert calls[0].last_arguments == [False] * 3
+    assert calls[0].asked == [False] * 3
     assert layer.call(functional.lstm_layer)[0].grad_fn is not None
-    assert calls[0].last_arguments.pop() is True
+    assert calls[0].asked.pop() is True
 
 
 def test_the_two_bias_gradients_are_not_one_tensor():

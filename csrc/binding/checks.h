@@ -21,7 +21,7 @@ struct LayerTensors {
   std::vector<Tensor> weights;
   OptionalTensor batch_sizes, lengths, resets, recurrent_scale, cell_params, cell_inputs;
   int64_t cell, direction;
-  bool batch_first;
+  bool batch_first, allow_tf32;  // the latter matters on CUDA alone
 };
 
 // A checked call: sizes, rows, and pointers into `tensors`, which it keeps alive (made contiguous where needed).

@@ -16,36 +16,11 @@
 // n + 1.
 
 #include "cell/variants.h"
+#include "cuda/cluster_shapes.h"
 #include "cuda/primitives.h"
 #include "cuda/recurrence.h"
 
 namespace fused_lstm::cuda {
-
-template <class T>
-struct GradientOperand {
-  using Type = float;
-};
-template <>
-struct GradientOperand<BFloat16> {
-  using Type = BFloat16;
-};
-
-template <class T_, int kHidden_, int kBlocks_, int kWarps_>
-struct ClusterBackwardShape {
-  using T = T_;
-  using Factor = typename GradientOperand<T>::Type;
-  static constexpr int kRows = 8;  // of a tile
-  static constexpr int kHidden = kHidden_, kBlocks = kBlocks_, kWarps = kWarps_;
-  static constexpr int kThreads = kWarps * 32, kUnits = kHidden / kBlocks;
-  static constexpr int kStrips = kHidden / 16 / kWarps;  // of 16 units whose dh a warp computes
-  static constexpr int kDepth = Operand<Factor>::kDepth, kTiles = 4 * kUnits / kDepth;
-  static constexpr int kPairs = (kUnits * kRows + kThreads - 1) / kThreads;  // of a unit and a row, for each thread
-  static constexpr int kGateBytes = kRows * sizeof(Factor), kGatesBytes = 4 * kUnits * kGateBytes;
-  static constexpr int kPartBytes = kUnits * kRows * 4, kInboxBytes = kBlocks * kPartBytes;
-  static constexpr int kBarriers = 0, kGates = 128, kInboxes = kGates + 2 * kGatesBytes;
-  static constexpr int kSharedBytes = kInboxes + 2 * kInboxBytes;
-  static_assert(kHidden % kBlocks == 0 && kUnits % 8 == 0 && kHidden % (16 * kWarps) == 0);
-};
 
 template <class S>
 class ClusterBackwardThread {
@@ -254,15 +229,15 @@ class ClusterBackwardThread {
 };
 
 template <class S>
-FUSED_LSTM_KERNEL(S::kThreads) cluster_backward(FUSED_LSTM_ARGUMENT BackwardRecurrence p) {
-  ClusterBackwardThread<S>(p).run();
+FUSED_LSTM_KERNEL(S::kThreads) cluster_backward_kernel(FUSED_LSTM_ARGUMENT BackwardRecurrence p) {
+  FUSED_LSTM_WITH_CLUSTERS(ClusterBackwardThread<S>(p).run();)
 }
 
 template <class S>
 const char* launch_cluster_backward(const BackwardRecurrence& p, void* stream) {
   const int tiles = (p.rows.batch + S::kRows - 1) / S::kRows * p.rows.directions;
   if (tiles == 0) return nullptr;
-  return launch(Launch{tiles, S::kBlocks, S::kThreads, S::kSharedBytes, false, stream}, &cluster_backward<S>, p);
+  return launch(Launch{tiles, S::kBlocks, S::kThreads, S::kSharedBytes, false, stream}, &cluster_backward_kernel<S>, p);
 }
 
 }  // namespace fused_lstm::cuda

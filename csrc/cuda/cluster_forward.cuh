@@ -23,33 +23,11 @@
 // sure that no block leaves while its peers' messages are under way.
 
 #include "cell/variants.h"
+#include "cuda/cluster_shapes.h"
 #include "cuda/primitives.h"
 #include "cuda/recurrence.h"
 
 namespace fused_lstm::cuda {
-
-constexpr int kTileRows = 8;
-
-// T: float (products in TF32), BFloat16 or Float16. kHidden: H rounded up, see the assertions.
-template <class T_, int kHidden_, int kBlocks_, int kSplit_>
-struct ClusterForwardShape {
-  using T = T_;
-  static constexpr int kHidden = kHidden_, kBlocks = kBlocks_, kSplit = kSplit_;
-  static constexpr int kUnits = kHidden / kBlocks;  // of a block
-  static constexpr int kGroups = kUnits / 8;
-  static constexpr int kThreads = kGroups * kSplit * 32;
-  static constexpr int kDepth = Operand<T>::kDepth;
-  static constexpr int kTiles = kHidden / kDepth / kSplit;  // products deep
-  static constexpr int kRowBytes = kTileRows * sizeof(T), kBufferBytes = kHidden * kRowBytes;
-  static constexpr int kBarriers = 0, kState = 128, kPartials = kState + 2 * kBufferBytes;
-  static constexpr int kPartialBytes = 8 * 32 * 4;  // what the lanes of a warp have summed up
-  static constexpr int kSharedBytes = kPartials + (kSplit - 1) * kGroups * kPartialBytes;
-  static constexpr int kWords = sizeof(T) / 2;  // of h that a lane holds: two values
-  static_assert(kHidden % kBlocks == 0 && kUnits % 8 == 0, "a warp owns 8 units");
-  static_assert(kHidden % (2 * kDepth * kSplit) == 0, "tiles are loaded in pairs");
-  static_assert(kSplit == 1 || kGroups <= 15, "one named barrier a group");
-  static_assert(kThreads <= 1024);
-};
 
 template <class S>
 class ClusterForwardThread {
@@ -321,15 +299,15 @@ class ClusterForwardThread {
 };
 
 template <class S>
-FUSED_LSTM_KERNEL(S::kThreads) cluster_forward(FUSED_LSTM_ARGUMENT ForwardRecurrence p) {
-  ClusterForwardThread<S>(p).run();
+FUSED_LSTM_KERNEL(S::kThreads) cluster_forward_kernel(FUSED_LSTM_ARGUMENT ForwardRecurrence p) {
+  FUSED_LSTM_WITH_CLUSTERS(ClusterForwardThread<S>(p).run();)
 }
 
 template <class S>
 const char* launch_cluster_forward(const ForwardRecurrence& p, void* stream) {
   const int tiles = (p.rows.batch + kTileRows - 1) / kTileRows * p.rows.directions;
   if (tiles == 0) return nullptr;
-  return launch(Launch{tiles, S::kBlocks, S::kThreads, S::kSharedBytes, false, stream}, &cluster_forward<S>, p);
+  return launch(Launch{tiles, S::kBlocks, S::kThreads, S::kSharedBytes, false, stream}, &cluster_forward_kernel<S>, p);
 }
 
 }  // namespace fused_lstm::cuda

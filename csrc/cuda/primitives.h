@@ -42,6 +42,7 @@
 
 #include "cell/float16.h"
 #include "cell/macros.h"
+#include "cuda/operand.h"
 
 namespace fused_lstm::cuda {
 
@@ -60,16 +61,6 @@ struct alignas(16) Words4 {
 };
 struct alignas(16) Floats4 {
   float value[4];
-};
-
-// How a type meets mma: values in a register, depth of one product.
-template <class T>
-struct Operand {
-  static constexpr int kPerWord = 2, kDepth = 16;
-};
-template <>
-struct Operand<float> {
-  static constexpr int kPerWord = 1, kDepth = 8;
 };
 
 struct Launch {

@@ -115,6 +115,22 @@ FUSED_LSTM_DEVICE void push(PeerAddress to, const Words4& v, PeerAddress mbarrie
       : "memory");
 }
 
+#define FUSED_LSTM_WITH_CLUSTERS(...) __VA_ARGS__
+
+#else  // older devices: kernels that use these are compiled without a body there
+
+FUSED_LSTM_DEVICE int cluster_rank();
+FUSED_LSTM_DEVICE int cluster_size();
+FUSED_LSTM_DEVICE int cluster_index();
+FUSED_LSTM_DEVICE void cluster_sync();
+FUSED_LSTM_DEVICE PeerAddress peer_address(SharedAddress at, int rank);
+FUSED_LSTM_DEVICE void mbarrier_init(SharedAddress at, int count);
+FUSED_LSTM_DEVICE void mbarrier_init_fence();
+FUSED_LSTM_DEVICE void mbarrier_expect(SharedAddress at, uint32_t bytes);
+FUSED_LSTM_DEVICE void mbarrier_wait(SharedAddress at, uint32_t parity);
+FUSED_LSTM_DEVICE void push(PeerAddress to, const Words4& v, PeerAddress mbarrier);
+#define FUSED_LSTM_WITH_CLUSTERS(...)
+
 #endif  // FUSED_LSTM_HAS_CLUSTERS
 
 FUSED_LSTM_DEVICE void flag_release(uint32_t* flag, uint32_t value) {

@@ -13,6 +13,7 @@
 #define FUSED_LSTM_DEVICE inline
 #define UNROLL
 #define FUSED_LSTM_ARGUMENT const
+#define FUSED_LSTM_WITH_CLUSTERS(...) __VA_ARGS__
 
 namespace fused_lstm::cuda {
 

@@ -2,8 +2,8 @@
 
 #include "cuda/stepwise.h"
 
-#include "cell/float16.h"
 #include "cell/variants.h"
+#include "cuda/elements.h"
 
 namespace fused_lstm::cuda {
 namespace {
@@ -39,23 +39,6 @@ FUSED_LSTM_HD Row row_at(const StepwiseLayer& l, const StepPlace& p, int64_t b) 
     }
   }
   return r;
-}
-
-template <class S>
-FUSED_LSTM_HD Compute<S> read(const void* p, int64_t i) {
-  return widened(static_cast<const S*>(p)[i]);
-}
-template <class S>
-FUSED_LSTM_HD void write(void* p, int64_t i, Compute<S> x) {
-  narrowed(x, static_cast<S*>(p)[i]);
-}
-template <class S>
-FUSED_LSTM_HD Compute<S>& sum_at(void* p, int64_t i) {
-  return static_cast<Compute<S>*>(p)[i];
-}
-template <class S>
-FUSED_LSTM_HD Compute<S> value_at(const void* p, int64_t i) {
-  return static_cast<const Compute<S>*>(p)[i];
 }
 
 template <class S, class Cell>
@@ -94,8 +77,8 @@ struct ForwardBody {
     C a[4];
     for (int q = 0; q < 4; ++q) {
       const int64_t j = q * H + u;
-      a[q] = value_at<S>(f.gates, row * 4 * H + j);
-      if (!r.cut_before) a[q] += value_at<S>(f.recurrent, b * 4 * H + j);
+      a[q] = value_at<S>(f.gates, (row * H + u) * 4 + q);
+      if (!r.cut_before) a[q] += value_at<S>(f.recurrent, (b * H + u) * 4 + q);
       if (l.has_bias) a[q] += read<S>(l.b_ih, j) + read<S>(l.b_hh, j);
     }
     Extra<C> extra = extra_of<S, Cell>(l, row, u);
@@ -105,8 +88,8 @@ struct ForwardBody {
     sum_at<S>(f.c_state, b * H + u) = out.c;
     if (f.cells) {
       sum_at<S>(f.cells, row * H + u) = out.c;
-      C* g = static_cast<C*>(f.gates) + row * 4 * H + u;
-      g[0] = out.gates.i, g[H] = out.gates.f, g[2 * H] = out.gates.g, g[3 * H] = out.gates.o;
+      C* g = static_cast<C*>(f.gates) + (row * H + u) * 4;
+      g[0] = out.gates.i, g[1] = out.gates.f, g[2] = out.gates.g, g[3] = out.gates.o;
     }
     if (l.projected)
       write<S>(f.unprojected, b * H + u, out.h);
@@ -208,7 +191,7 @@ struct BackwardBody {
     const int64_t H = l.hidden, b = i / H, u = i % H, row = p.here + b * l.row_stride;
     const Row r = row_at(l, p, b);
     if (!r.alive) {
-      for (int q = 0; q < 4; ++q) write<S>(g.dgates, row * 4 * H + q * H + u, C(0));
+      for (int q = 0; q < 4; ++q) write<S>(g.dgates, (row * H + u) * 4 + q, C(0));
       if (!l.projected) keep_first<S>(l, p, g, b, u);
       return;
     }
@@ -227,12 +210,12 @@ struct BackwardBody {
       else if (l.c0)
         c_prev = read<S>(l.c0, i);
     }
-    const C* s = static_cast<const C*>(g.gates) + row * 4 * H + u;
-    const CellGrad<C> d = Cell::backward(Gates<C>{s[0], s[H], s[2 * H], s[3 * H]}, c_prev,
+    const C* s = static_cast<const C*>(g.gates) + (row * H + u) * 4;
+    const CellGrad<C> d = Cell::backward(Gates<C>{s[0], s[1], s[2], s[3]}, c_prev,
                                          value_at<S>(g.cells, row * H + u), dh, dc, extra_of<S, Cell>(l, row, u));
     const C dgate[4] = {d.gates.i, d.gates.f, d.gates.g, d.gates.o};
     for (int q = 0; q < 4; ++q) {
-      write<S>(g.dgates, row * 4 * H + q * H + u, dgate[q]);
+      write<S>(g.dgates, (row * H + u) * 4 + q, dgate[q]);
       sum_at<S>(g.bias_sum, b * 4 * H + q * H + u) += dgate[q];
     }
     sum_at<S>(g.dc_state, i) = d.c_prev;
@@ -285,76 +268,6 @@ struct FinishBackwardBody {
   // Only forward can be cut off from its initial state, by a reset at t = 0.
   FUSED_LSTM_HD bool cut(int64_t b) const { return !l.reversed && l.resets && l.resets[b * l.row_stride] != 0; }
 };
-
-template <class S>
-struct GatherHBody {
-  StepwiseLayer l;
-  StepPlace p;
-  const void* y;
-  void* to;
-
-  FUSED_LSTM_HD void operator()(int64_t i) const {
-    const int64_t b = i / l.output, j = i % l.output, at = b * l.output + j;
-    const Row r = row_at(l, p, b);
-    Compute<S> h = Compute<S>(0);
-    if (r.alive && !r.cut_before) {
-      if (!r.starts)
-        h = read<S>(y, (p.before + b * l.row_stride) * l.y_width + l.y_begin + j);
-      else if (l.h0)
-        h = read<S>(l.h0, at);
-      if (l.scale) h *= read<S>(l.scale, at);
-    }
-    write<S>(to, (p.here + b * l.row_stride) * l.output + j, h);
-  }
-};
-
-template <class S>
-struct GatherUnprojectedBody {
-  StepwiseLayer l;
-  StepPlace p;
-  const void* gates;
-  const void* cells;
-  void* to;
-
-  FUSED_LSTM_HD void operator()(int64_t i) const {
-    const int64_t H = l.hidden, b = i / H, u = i % H, row = p.here + b * l.row_stride;
-    Compute<S> m = Compute<S>(0);
-    if (row_at(l, p, b).alive)
-      m = value_at<S>(gates, row * 4 * H + 3 * H + u) * tanh_of(value_at<S>(cells, row * H + u));
-    write<S>(to, row * H + u, m);
-  }
-};
-
-template <class S>
-struct SumRowsBody {
-  const void* from;
-  int64_t rows, columns;
-  void* to;
-
-  FUSED_LSTM_HD void operator()(int64_t j) const {
-    Compute<S> sum = Compute<S>(0);
-    for (int64_t b = 0; b < rows; ++b) sum += value_at<S>(from, b * columns + j);
-    write<S>(to, j, sum);
-  }
-};
-
-template <class S>
-struct AddBody {
-  const void* term;
-  void* sum;
-
-  FUSED_LSTM_HD void operator()(int64_t i) const { write<S>(sum, i, read<S>(sum, i) + read<S>(term, i)); }
-};
-
-template <class Body>
-const char* by_dtype(DType dtype, const Body& body) {
-  switch (dtype) {
-    case DType::kFloat32: return body(float{});
-    case DType::kFloat64: return body(double{});
-    case DType::kBFloat16: return body(BFloat16{});
-    default: return body(Float16{});
-  }
-}
 
 template <template <class, class> class Body, class... Args>
 const char* launch_cell(const StepwiseLayer& l, int64_t n, const Args&... args) {
@@ -412,28 +325,6 @@ const char* finish_backward(const StepwiseLayer& l, const StepBackward& g, void*
     return launch(l.rows * larger(l.hidden, l.output), l.stream,
                   FinishBackwardBody<decltype(tag)>{l, g, bypass, dh0, dc0});
   });
-}
-
-const char* gather_h_input(const StepwiseLayer& l, const StepPlace& p, const void* y, void* to) {
-  return by_dtype(
-      l.dtype, [&](auto tag) { return launch(p.rows * l.output, l.stream, GatherHBody<decltype(tag)>{l, p, y, to}); });
-}
-
-const char* gather_unprojected(const StepwiseLayer& l, const StepPlace& p, const void* gates, const void* cells,
-                               void* to) {
-  return by_dtype(l.dtype, [&](auto tag) {
-    return launch(p.rows * l.hidden, l.stream, GatherUnprojectedBody<decltype(tag)>{l, p, gates, cells, to});
-  });
-}
-
-const char* sum_rows(const StepwiseLayer& l, const void* from, int64_t rows, int64_t columns, void* to) {
-  return by_dtype(l.dtype, [&](auto tag) {
-    return launch(columns, l.stream, SumRowsBody<decltype(tag)>{from, rows, columns, to});
-  });
-}
-
-const char* add(const StepwiseLayer& l, const void* term, void* sum, int64_t n) {
-  return by_dtype(l.dtype, [&](auto tag) { return launch(n, l.stream, AddBody<decltype(tag)>{term, sum}); });
 }
 
 }  // namespace fused_lstm::cuda

@@ -5,7 +5,7 @@
 // Rows keep the caller's order. `lengths` stay on the device: a row that is over, or has not begun, is passed by,
 // its state untouched. All pointers are device pointers; S is the tensors' type, C the type of sums (float, or
 // double for double), both chosen by Problem::dtype. Index "(t, b)" means the row of a tensor over steps and rows:
-// base(t) + b * stride.
+// base(t) + b * stride. Gates of a unit lie side by side, [H, 4], where nothing else is said.
 
 #include <cstdint>
 
@@ -44,8 +44,8 @@ struct StepPlace {
 };
 
 struct StepForward {
-  void* gates;            // C (t, b) x [4H]: x * W_ih in, activated gates out
-  const void* recurrent;  // C [B, 4H]: h * W_hh
+  void* gates;            // C (t, b) x [H, 4]: x * W_ih in, activated gates out
+  const void* recurrent;  // C [B, H, 4]: h * W_hh
   void* c_state;          // C [B, H], running
   void* h_state;          // S [B, P], running
   void* h_input;          // S [B, P]: scale * h for the next product; h_state itself without a scale
@@ -63,7 +63,7 @@ const char* project_forward(const StepwiseLayer&, const StepPlace&, const StepFo
 const char* finish_forward(const StepwiseLayer&, const StepForward&, void* h_n, void* c_n);
 
 struct StepBackward {
-  const void* gates;      // C (t, b) x [4H]
+  const void* gates;      // C (t, b) x [H, 4]
   const void* cells;      // C (t, b) x [H]
   const void* y;          // S (t, b) x [D*P]
   const void* dy;         // S (t, b) x [D*P] or null
@@ -72,7 +72,7 @@ struct StepBackward {
   const void* recurrent;  // C [B, P]: gradient of the step after, through W_hh; unread at the last step
   const void* dunprojected;  // C [B, H]: dprojected * W_hr
   void* dprojected;       // S (t, b) x [P], with projection
-  void* dgates;           // S (t, b) x [4H]
+  void* dgates;           // S (t, b) x [H, 4]
   void* dc_state;         // C [B, H], running
   void* dh_bypass;        // C [B, H], running: what passes by the gates
   void* bias_sum;         // C [B, 4H], added to
@@ -87,15 +87,5 @@ const char* project_backward(const StepwiseLayer&, const StepPlace&, const StepB
 const char* step_backward(const StepwiseLayer&, const StepPlace&, const StepBackward&);
 // dh0: S [B, P], dc0: S [B, H], each may be null. `recurrent` is that of every row's first step.
 const char* finish_backward(const StepwiseLayer&, const StepBackward&, void* dh0, void* dc0);
-
-// For the products over all steps.
-// to: S (t, b) x [P]: what h was when it entered step t, scaled
-const char* gather_h_input(const StepwiseLayer&, const StepPlace&, const void* y, void* to);
-// to: S (t, b) x [H]: o * tanh(c)
-const char* gather_unprojected(const StepwiseLayer&, const StepPlace&, const void* gates, const void* cells, void* to);
-// to[j] (S) = sum over `rows` rows of from (C), in their order
-const char* sum_rows(const StepwiseLayer&, const void* from, int64_t rows, int64_t columns, void* to);
-// sum (S) += term (S)
-const char* add(const StepwiseLayer&, const void* term, void* sum, int64_t n);
 
 }  // namespace fused_lstm::cuda

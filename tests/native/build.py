@@ -50,9 +50,9 @@ def build_emulated() -> Path:
     steps, torch = product.Build(), product.Torch.find()
     steps.directory += "/emulated"  # other objects of the same sources
     flags = [*product.torch_flags(torch), "-DFUSED_LSTM_EMULATE_CUDA"]
-    binding = ["csrc/binding/checks.cpp", product.CUDA_BINDING, "tests/native/emulated/library.cpp"]
-    objects = [steps.compile(source, flags) for source in binding]
-    objects += [steps.compile("csrc/core/rows.cpp"), steps.compile("csrc/cuda/stepwise.cu", ["-x", "c++"])]
+    sources = [*product.CUDA_SHARED, *product.CUDA_BINDING, "tests/native/emulated/library.cpp"]
+    objects = [steps.compile(source, flags) for source in sources]
+    objects += [steps.compile(source, ["-x", "c++"]) for source in product.CUDA_SOURCES]
     library = directory() / "fused_lstm_emulated.so"
     steps.link(library.relative_to(ROOT).as_posix(), objects, product.torch_only(torch))
     steps.run("emulated")

@@ -1,0 +1,76 @@
+#include "binding/cuda_persistent.h"
+
+#include "cuda/families.h"
+
+namespace fused_lstm {
+namespace {
+
+using cuda::BackwardRecurrence;
+using cuda::Choice;
+using cuda::Family;
+using cuda::ForwardRecurrence;
+
+// `t` at the columns of direction d.
+void* columns(const Tensor& t, const CudaCall& call, int d) {
+  return static_cast<char*>(t.mutable_data_ptr()) + d * call.problem().output() * t.element_size();
+}
+
+ForwardRecurrence forward_work(const CudaCall& call, ForwardTensors& tensors) {
+  ForwardRecurrence work{};
+  work.rows = call.rows();
+  work.y_stride = call.directions() * call.problem().output();
+  for (int d = 0; d < call.directions(); ++d) {
+    const DirectionWeights& w = call.checked().inputs.weights[d];
+    cuda::ForwardDirection& to = work.direction[d];
+    to.pre = static_cast<const float*>(tensors.gates[d].const_data_ptr());
+    if (tensors.cells[d]) {
+      to.gates = static_cast<float*>(tensors.gates[d].mutable_data_ptr());
+      to.cells = static_cast<float*>(tensors.cells[d]->mutable_data_ptr());
+    }
+    to.w_hh = w.w_hh, to.b_ih = w.b_ih, to.b_hh = w.b_hh;
+    to.h0 = of_direction(call.checked().tensors.h0, d), to.c0 = of_direction(call.checked().tensors.c0, d);
+    to.y = columns(tensors.y, call, d);
+    to.h_n = of_direction(tensors.h_n, d), to.c_n = of_direction(tensors.c_n, d);
+    to.reverse = call.problem().reversed(d);
+  }
+  return work;
+}
+
+BackwardRecurrence backward_work(const CudaCall& call, BackwardTensors& tensors) {
+  BackwardRecurrence work{};
+  work.rows = call.rows();
+  work.dy_stride = call.directions() * call.problem().output();
+  for (int d = 0; d < call.directions(); ++d) {
+    cuda::BackwardDirection& to = work.direction[d];
+    to.gates = static_cast<const float*>(tensors.gates[d].const_data_ptr());
+    to.cells = static_cast<const float*>(tensors.cells[d].const_data_ptr());
+    to.dgates = tensors.dgates[d].mutable_data_ptr();
+    to.w_hh = call.checked().inputs.weights[d].w_hh;
+    to.c0 = of_direction(call.checked().tensors.c0, d);
+    if (tensors.in.dy) to.dy = columns(*tensors.in.dy, call, d);
+    to.dh_n = of_direction(tensors.in.dh_n, d), to.dc_n = of_direction(tensors.in.dc_n, d);
+    to.dh0 = of_direction(tensors.dh0, d), to.dc0 = of_direction(tensors.dc0, d);
+    to.reverse = call.problem().reversed(d);
+  }
+  return work;
+}
+
+}  // namespace
+
+bool forward_persistent(const CudaCall& call, ForwardTensors& tensors) {
+  const Choice choice = call.choose(cuda::Pass::kForward);
+  if (choice.family == Family::kStepwise) return false;
+  const char* error = cuda::cluster_forward(choice.taken().shape, forward_work(call, tensors), call.stream());
+  if (error) call.give_up(choice.family, error);
+  return !error;
+}
+
+bool backward_persistent(const CudaCall& call, BackwardTensors& tensors) {
+  const Choice choice = call.choose(cuda::Pass::kBackward);
+  if (choice.family == Family::kStepwise) return false;
+  const char* error = cuda::cluster_backward(choice.taken().shape, backward_work(call, tensors), call.stream());
+  if (error) call.give_up(choice.family, error);
+  return !error;
+}
+
+}  // namespace fused_lstm

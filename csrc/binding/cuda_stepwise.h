@@ -1,0 +1,28 @@
+#pragma once
+// The family `stepwise`: one of torch's products and one launch a step.
+
+#include "binding/cuda_call.h"
+
+namespace fused_lstm {
+
+struct ForwardTensors {
+  Tensor y;               // (t, b) x [D * P]
+  Tensor h_n, c_n;        // [D, B, P], [D, B, H]
+  Tensor gates[2];        // (t, b) x [4H], by units: x * W_ih in, activated gates out
+  OptionalTensor cells[2];  // (t, b) x [H]; absent when backward will not come
+};
+
+struct BackwardTensors {
+  IncomingGradients in;
+  Tensor gates[2], cells[2];  // as forward left them
+  Tensor dgates[2];           // (t, b) x [4H], by units
+  OptionalTensor dprojected[2];  // (t, b) x [P], with projection
+  OptionalTensor dh0, dc0, dscale, dparams;
+  OptionalTensor dbias[2];  // [4H]
+};
+
+void forward_stepwise(const CudaCall& call, int d, ForwardTensors& tensors);
+// Fills all that is there of `tensors`.
+void backward_stepwise(const CudaCall& call, int d, BackwardTensors& tensors);
+
+}  // namespace fused_lstm

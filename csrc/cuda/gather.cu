@@ -1,0 +1,133 @@
+#include "cuda/gather.h"
+
+#include "cell/activation.h"
+#include "cell/variants.h"
+#include "cuda/elements.h"
+
+namespace fused_lstm::cuda {
+namespace {
+
+// A step of a row, and the one before it in this direction.
+struct Step {
+  int t, b;
+  bool alive, starts, cut;
+};
+
+FUSED_LSTM_HD Step step_at(const StatesLayout& l, int64_t i) {
+  const RecurrenceRows& r = l.rows;
+  Step s;
+  s.t = static_cast<int>(i / r.batch), s.b = static_cast<int>(i % r.batch);
+  const int length = r.length_of(s.b);
+  s.alive = s.t < length;
+  s.starts = l.reverse ? s.t + 1 == length : s.t == 0;
+  s.cut = s.alive && r.cut(l.reverse, s.b, length, l.reverse ? length - 1 - s.t : s.t);
+  return s;
+}
+// Packed rows hold what is alive and nothing else.
+FUSED_LSTM_HD bool has_place(const StatesLayout& l, const Step& s) { return s.alive || !l.rows.offsets; }
+
+template <class S>
+struct StatesBody {
+  StatesLayout l;
+  const void* y;
+  void* to;
+
+  FUSED_LSTM_HD void operator()(int64_t i) const {
+    const int64_t P = l.output, j = i % P;
+    const Step s = step_at(l, i / P);
+    if (!has_place(l, s)) return;
+    Compute<S> h = Compute<S>(0);
+    if (s.alive && !s.cut) {
+      const int before = s.t + (l.reverse ? 1 : -1);
+      if (!s.starts)
+        h = read<S>(y, l.rows.at(before, s.b) * l.y_stride + j);
+      else if (l.h0)
+        h = read<S>(l.h0, s.b * P + j);
+      if (l.scale) h *= read<S>(l.scale, s.b * P + j);
+    }
+    write<S>(to, l.rows.at(s.t, s.b) * P + j, h);
+  }
+};
+
+template <class S>
+struct UnprojectedBody {
+  StatesLayout l;
+  const void* gates;
+  const void* cells;
+  void* to;
+
+  FUSED_LSTM_HD void operator()(int64_t i) const {
+    const int64_t H = l.rows.hidden, u = i % H;
+    const Step s = step_at(l, i / H);
+    if (!has_place(l, s)) return;
+    const int64_t at = l.rows.at(s.t, s.b) * H + u;
+    write<S>(to, at, s.alive ? value_at<S>(gates, at * 4 + 3) * tanh_of(value_at<S>(cells, at)) : Compute<S>(0));
+  }
+};
+
+template <class S>
+struct SumRowsBody {
+  const void* from;
+  int64_t rows, columns;
+  void* to;
+
+  FUSED_LSTM_HD void operator()(int64_t j) const {
+    Compute<S> sum = Compute<S>(0);
+    for (int64_t b = 0; b < rows; ++b) sum += value_at<S>(from, b * columns + j);
+    write<S>(to, j, sum);
+  }
+};
+
+template <class S>
+struct AddBody {
+  const void* term;
+  void* sum;
+
+  FUSED_LSTM_HD void operator()(int64_t i) const { write<S>(sum, i, read<S>(sum, i) + read<S>(term, i)); }
+};
+
+struct UploadBody {
+  static constexpr int kMost = 480;  // arguments of a launch have 4 KiB
+  int64_t values[kMost];
+  int64_t* to;
+
+  FUSED_LSTM_HD void operator()(int64_t i) const { to[i] = values[i]; }
+};
+
+int64_t pairs(const RecurrenceRows& r) { return int64_t{r.steps} * r.batch; }
+
+}  // namespace
+
+const char* gather_states(const StatesLayout& l, const void* y, void* to, Stream stream) {
+  return by_dtype(l.dtype, [&](auto tag) {
+    return launch(pairs(l.rows) * l.output, stream, StatesBody<decltype(tag)>{l, y, to});
+  });
+}
+
+const char* gather_unprojected(const StatesLayout& l, const void* gates, const void* cells, void* to, Stream stream) {
+  return by_dtype(l.dtype, [&](auto tag) {
+    return launch(pairs(l.rows) * l.rows.hidden, stream, UnprojectedBody<decltype(tag)>{l, gates, cells, to});
+  });
+}
+
+const char* sum_rows(DType dtype, const void* from, int64_t rows, int64_t columns, void* to, Stream stream) {
+  return by_dtype(dtype,
+                  [&](auto tag) { return launch(columns, stream, SumRowsBody<decltype(tag)>{from, rows, columns, to}); });
+}
+
+const char* add(DType dtype, const void* term, void* sum, int64_t n, Stream stream) {
+  return by_dtype(dtype, [&](auto tag) { return launch(n, stream, AddBody<decltype(tag)>{term, sum}); });
+}
+
+const char* upload(const int64_t* values, int64_t n, int64_t* to, Stream stream) {
+  for (int64_t done = 0; done < n; done += UploadBody::kMost) {
+    UploadBody body{};
+    const int64_t count = n - done < UploadBody::kMost ? n - done : UploadBody::kMost;
+    for (int64_t i = 0; i < count; ++i) body.values[i] = values[done + i];
+    body.to = to + done;
+    if (const char* error = launch(count, stream, body)) return error;
+  }
+  return nullptr;
+}
+
+}  // namespace fused_lstm::cuda

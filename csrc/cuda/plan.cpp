@@ -1,0 +1,237 @@
+#include "cuda/plan.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <limits>
+#include <sstream>
+#include <stdexcept>
+#include <vector>
+
+#include "cell/variants.h"
+#include "cuda/cluster_shapes.h"
+
+namespace fused_lstm::cuda {
+namespace {
+
+constexpr const char* kNames[kFamilies] = {"stepwise", "cluster", "grid"};
+
+// --- what was measured
+// ------------------------------------------------------------------------------------------------
+
+// A family is recommended where a results file from real hardware shows it right and at least as fast as the others.
+struct Evidence {
+  Family family;
+  DType dtype;
+  int major;  // of the device
+  int64_t most_hidden, most_rows;
+  const char* file;  // in benchmarks/results/
+};
+// Not yet measured on hardware: nothing is recommended but stepwise.
+const std::vector<Evidence> kMeasured = {};
+
+const Evidence* evidence_for(const Question& q, Family family) {
+  for (const Evidence& e : kMeasured) {
+    if (e.family == family && e.dtype == q.problem.dtype && e.major == q.device.major &&
+        q.problem.hidden <= e.most_hidden && q.problem.batch <= e.most_rows)
+      return &e;
+  }
+  return nullptr;
+}
+
+// --- shapes
+// -----------------------------------------------------------------------------------------------------------
+
+template <class T>
+constexpr DType kDTypeOf = DType::kFloat32;
+template <>
+constexpr DType kDTypeOf<BFloat16> = DType::kBFloat16;
+template <>
+constexpr DType kDTypeOf<Float16> = DType::kFloat16;
+
+struct ShapeFacts {
+  DType dtype;
+  int hidden, blocks, threads;
+  int64_t shared_bytes;
+  int factor_bytes;  // of a weight on chip
+};
+
+template <class S, class Factor>
+ShapeFacts cluster_facts() {
+  return {kDTypeOf<typename S::T>, S::kHidden, S::kBlocks, S::kThreads, S::kSharedBytes, sizeof(Factor)};
+}
+
+const std::vector<ShapeFacts>& cluster_shapes(Pass pass) {
+#define FUSED_LSTM_FACTS(T, H, C, K) cluster_facts<ClusterForwardShape<T, H, C, K>, T>(),
+  static const std::vector<ShapeFacts> forward = {FUSED_LSTM_FOR_EACH_CLUSTER_FORWARD_SHAPE(FUSED_LSTM_FACTS)};
+#undef FUSED_LSTM_FACTS
+#define FUSED_LSTM_FACTS(T, H, C, K) \
+  cluster_facts<ClusterBackwardShape<T, H, C, K>, ClusterBackwardShape<T, H, C, K>::Factor>(),
+  static const std::vector<ShapeFacts> backward = {FUSED_LSTM_FOR_EACH_CLUSTER_BACKWARD_SHAPE(FUSED_LSTM_FACTS)};
+#undef FUSED_LSTM_FACTS
+  return pass == Pass::kForward ? forward : backward;
+}
+
+// The smallest that holds H units, -1 if none does; `most`: what the largest would hold.
+int fitting(const std::vector<ShapeFacts>& shapes, const Problem& p, int& most) {
+  int found = -1;
+  most = 0;
+  for (size_t i = 0; i < shapes.size(); ++i) {
+    if (shapes[i].dtype != p.dtype) continue;
+    most = std::max(most, shapes[i].hidden);
+    if (shapes[i].hidden >= p.hidden && (found < 0 || shapes[i].hidden < shapes[found].hidden))
+      found = static_cast<int>(i);
+  }
+  return found;
+}
+
+// --- families
+// ---------------------------------------------------------------------------------------------------------
+
+template <class... Words>
+std::string words(const Words&... all) {
+  std::ostringstream os;
+  (os << ... << all);
+  return os.str();
+}
+
+Offer refusing(std::string why) {
+  Offer offer;
+  offer.refused = std::move(why);
+  return offer;
+}
+
+// What no kernel with weights on chip can do.
+std::string beyond_weights_on_chip(const Question& q) {
+  const Problem& p = q.problem;
+  if (p.cell != 0) return words("it knows the vanilla cell only, not ", kCellShapes[p.cell].name);
+  if (p.projection > 0) return "it knows no projection (proj_size)";
+  if (q.scaled) return "it knows no recurrent scale";
+  if (p.dtype == DType::kFloat64) return "it has no float64 kernels";
+  if (p.dtype == DType::kFloat32 && !q.tf32)
+    return "it multiplies float32 as TF32, which torch.backends.cudnn.rnn.fp32_precision does not allow";
+  if (p.batch == 0 || p.steps == 0) return "there is nothing to do";
+  constexpr int64_t kMost = std::numeric_limits<int>::max();
+  if (p.steps >= kMost || p.batch >= kMost / 8) return "its counters have 32 bits";
+  return "";
+}
+
+int64_t tiles_of(const Problem& p) { return (p.batch + kTileRows - 1) / kTileRows; }
+
+Offer offer_stepwise(const Question& q, Pass pass) {
+  Offer offer;
+  const int64_t products = q.problem.projection > 0 ? 2 : 1;
+  offer.launches = static_cast<int>(
+      std::min<int64_t>(q.problem.directions() * q.problem.steps * 2 * products, std::numeric_limits<int>::max()));
+  (void)pass;
+  return offer;
+}
+
+Offer offer_cluster(const Question& q, Pass pass) {
+  const Problem& p = q.problem;
+  if (std::string why = beyond_weights_on_chip(q); !why.empty()) return refusing(why);
+  if (q.device.major < 9) return refusing("it needs clusters of blocks: compute capability 9.0 or later");
+  int most = 0;
+  const std::vector<ShapeFacts>& shapes = cluster_shapes(pass);
+  const int shape = fitting(shapes, p, most);
+  if (shape < 0) return refusing(words("it holds at most ", most, " hidden units of ", name_of(p.dtype)));
+  const ShapeFacts& s = shapes[shape];
+  if (s.shared_bytes > q.device.shared_bytes)
+    return refusing(
+        words("a block needs ", s.shared_bytes, " bytes of shared memory, the device gives ", q.device.shared_bytes));
+  // Graphics processors of generation 12 have clusters of at most 8.
+  if (s.blocks > 8 && q.device.major == 12)
+    return refusing(words("it needs clusters of ", s.blocks, " blocks, the device has at most 8"));
+  if (s.blocks > q.device.multiprocessors)
+    return refusing(
+        words("a cluster has ", s.blocks, " blocks, the device ", q.device.multiprocessors, " multiprocessors"));
+  Offer offer;
+  offer.shape = shape;
+  offer.groups = static_cast<int>(tiles_of(p) * p.directions());
+  offer.blocks = s.blocks, offer.threads = s.threads, offer.launches = 1;
+  offer.shared_bytes = s.shared_bytes;
+  offer.weight_bytes = int64_t{4} * s.hidden * s.hidden * s.factor_bytes * offer.groups;
+  return offer;
+}
+
+Offer offer_grid(const Question& q, Pass) {
+  if (std::string why = beyond_weights_on_chip(q); !why.empty()) return refusing(why);
+  return refusing("it is not built yet");
+}
+
+// --- words
+// ------------------------------------------------------------------------------------------------------------
+
+std::string bytes_in_words(int64_t n) {
+  std::ostringstream os;
+  os.precision(3);
+  if (n < 1 << 20)
+    os << n / 1024.0 << " KiB";
+  else
+    os << n / 1048576.0 << " MiB";
+  return os.str();
+}
+
+std::string offer_in_words(const Question& q, Family family, const Offer& offer) {
+  if (!offer.refused.empty()) return "cannot: " + offer.refused;
+  if (family == Family::kStepwise)
+    return words(offer.launches, " launches, ", q.problem.projection > 0 ? 4 : 2,
+                 " a step and direction; weights come from memory at each");
+  return words(offer.launches, offer.launches == 1 ? " launch" : " launches", "; ", offer.groups,
+               family == Family::kCluster ? " clusters of " : " groups of ", offer.blocks, " blocks of ", offer.threads,
+               " threads, ", bytes_in_words(offer.shared_bytes), " of shared memory a block, ",
+               bytes_in_words(offer.weight_bytes), " of weights on chip");
+}
+
+}  // namespace
+
+const char* name_of(Family family) { return kNames[static_cast<int>(family)]; }
+
+std::string wanted_family() {
+  const char* wanted = std::getenv("FUSED_LSTM_CUDA_FAMILY");
+  return wanted ? wanted : "";
+}
+
+Choice plan(const Question& q, Pass pass) {
+  Choice choice;
+  choice.offers[0] = offer_stepwise(q, pass);
+  choice.offers[1] = offer_cluster(q, pass);
+  choice.offers[2] = offer_grid(q, pass);
+  if (q.wanted.empty() || q.wanted == "auto") {
+    choice.reason = "no measurement on such a device recommends another";
+    for (Family family : {Family::kCluster, Family::kGrid}) {
+      const Evidence* evidence = evidence_for(q, family);
+      if (!evidence || !choice.offers[static_cast<int>(family)].refused.empty()) continue;
+      choice.family = family;
+      choice.reason = words("recommended by benchmarks/results/", evidence->file);
+      break;
+    }
+    return choice;
+  }
+  const auto* found = std::find(std::begin(kNames), std::end(kNames), q.wanted);
+  if (found == std::end(kNames))
+    throw std::invalid_argument(
+        words("FUSED_LSTM_CUDA_FAMILY must be auto, stepwise, cluster or grid, but is \"", q.wanted, "\""));
+  const auto wanted = static_cast<Family>(found - std::begin(kNames));
+  const std::string& refused = choice.offers[static_cast<int>(wanted)].refused;
+  choice.disappointed = !refused.empty();
+  if (!choice.disappointed) choice.family = wanted;
+  choice.reason = choice.disappointed ? words(q.wanted, " was asked for, but ", refused)
+                                      : words("FUSED_LSTM_CUDA_FAMILY=", q.wanted);
+  return choice;
+}
+
+std::string describe(const Question& q, Pass pass) {
+  const Choice choice = plan(q, pass);
+  std::ostringstream os;
+  os << (pass == Pass::kForward ? "forward" : "backward") << ": " << name_of(choice.family) << " (" << choice.reason
+     << ")\n";
+  for (int i = 0; i < kFamilies; ++i) {
+    const auto family = static_cast<Family>(i);
+    const std::string name = name_of(family);
+    os << (family == choice.family ? "  * " : "    ") << name << std::string(10 - name.size(), ' ')
+       << offer_in_words(q, family, choice.offers[i]) << "\n";
+  }
+  return os.str();
+}
+
+}  // namespace fused_lstm::cuda
