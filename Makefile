@@ -70,7 +70,7 @@ test: build $(VENV)/.stamp-dev
 lint: $(VENV)/.stamp-lint
 	$(VENV)/bin/ruff check .
 	$(python) .ci/check_includes.py
-	find csrc tests/native -name '*.h' -o -name '*.cpp' | sort | xargs -r $(VENV)/bin/clang-format --dry-run -Werror
+	find csrc tests/native -name '*.h' -o -name '*.cpp' -o -name '*.cuh' -o -name '*.cu' | sort | xargs -r $(VENV)/bin/clang-format --dry-run -Werror
 
 wheel: $(VENV)/.stamp-dev
 	rm -rf dist build/wheel
