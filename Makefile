@@ -18,7 +18,7 @@ versions := .ci/constraints.txt pyproject.toml
 build train test sanitize: export FUSED_LSTM_CUDA ?= 0
 
 .DELETE_ON_ERROR:
-.PHONY: help train test lint build wheel sanitize clean
+.PHONY: help train test lint build wheel sanitize kernel-report clean
 
 help:
 	@echo 'make train     train the sentiment classifier   DATA=path.tsv (your own texts)  ARGS="--epochs 3 ..."'
@@ -27,6 +27,7 @@ help:
 	@echo 'make build     compile what changed             FUSED_LSTM_BUILD=release|debug|asan|ubsan|tsan'
 	@echo 'make wheel     build dist/*.whl and show what it needs'
 	@echo 'make sanitize  run the C++ tests instrumented   SANITIZER=asan|ubsan'
+	@echo 'make kernel-report   what nvcc makes of the CUDA kernels, time predicted   ARGS="--output path"'
 	@echo 'make clean     remove everything that was built, but not $(VENV)'
 	@echo 'All: PYTHON=python3.12 VENV=.venv312 MAX_JOBS=2 FUSED_LSTM_CCACHE=ccache'
 
@@ -69,7 +70,7 @@ test: build $(VENV)/.stamp-dev
 lint: $(VENV)/.stamp-lint
 	$(VENV)/bin/ruff check .
 	$(python) .ci/check_includes.py
-	find csrc tests/native -name '*.h' -o -name '*.cpp' | sort | xargs -r $(VENV)/bin/clang-format --dry-run -Werror
+	find csrc tests/native -name '*.h' -o -name '*.cpp' -o -name '*.cuh' -o -name '*.cu' | sort | xargs -r $(VENV)/bin/clang-format --dry-run -Werror
 
 wheel: $(VENV)/.stamp-dev
 	rm -rf dist build/wheel
@@ -78,6 +79,9 @@ wheel: $(VENV)/.stamp-dev
 
 sanitize: $(VENV)/.stamp-dev
 	PATH="$(abspath $(VENV)/bin):$$PATH" .ci/sanitize $(SANITIZER) $(ARGS)
+
+kernel-report: $(VENV)/.stamp-venv
+	$(python) -m benchmarks.kernel_report $(ARGS)
 
 clean:
 	rm -rf build dist *.egg-info fused_lstm/*.so tests/native/*.so .pytest_cache .ruff_cache .hypothesis

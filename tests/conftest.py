@@ -7,12 +7,15 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
 
 DEVICES = ["cpu"]
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # for `benchmarks`; last: fused_lstm is the installed one
 
 
 @pytest.fixture(autouse=True)

@@ -1,69 +1,61 @@
-"""What nvcc and ptxas say of the kernels with weights on chip: they compile, nothing spills. Runs wherever nvcc is."""
+"""What nvcc and ptxas say of the CUDA kernels: they compile, nothing spills. Runs wherever nvcc is."""
 
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
-SOURCES = sorted((ROOT / "csrc/cuda").glob("cluster_*.cu"))
+from benchmarks import kernel_report, ptxas, sass
+
 REGISTERS = 65536  # of a multiprocessor
-TYPES = {"BFloat16": "NS_8BFloat16E", "Float16": "NS_7Float16E", "float": "f"}
+SHARED = {"sm_80": 163 * 1024, "sm_90a": 227 * 1024}  # of a block
+CASES = [(source, arch) for source in kernel_report.SOURCES for arch in kernel_report.default_archs(source)]
 
-pytestmark = pytest.mark.skipif(shutil.which("nvcc") is None, reason="nvcc, the CUDA compiler, is not installed")
-
-
-@dataclass
-class Kernel:
-    name: str
-    registers: int
-    stack: int
-    spills: int
+pytestmark = pytest.mark.skipif(ptxas.compiler() is None, reason="nvcc, the CUDA compiler, is not installed")
 
 
-def shapes(source: Path) -> list[tuple[str, int, int, int]]:
-    """Type, hidden units, blocks, and what the last number means: those that a source instantiates."""
+def instances(source: Path) -> int:
+    """Of how many shapes a source instantiates its kernel."""
     (name,) = re.findall(r"(\w+)\(FUSED_LSTM_INSTANCE\)", source.read_text())
-    text = (ROOT / "csrc/cuda/cluster_shapes.h").read_text().split(f"#define {name}(X)", 1)[1].split("\n\n")[0]
-    return [(t, int(h), int(c), int(k)) for t, h, c, k in re.findall(r"X\((\w+), (\d+), (\d+), (\d+)\)", text)]
+    headers = [path.read_text() for path in source.parent.glob("*_shapes.h")]
+    (table,) = (text.split(f"#define {name}(X)", 1)[1] for text in headers if f"#define {name}(X)" in text)
+    return len(re.findall(r"X\(\w+(?:, \w+)+\)", table.split("\n\n")[0]))
 
 
-def nvcc(source: Path, folder: Path, *flags: str) -> str:
-    command = ["nvcc", "-std=c++20", "-O3", "-I", str(ROOT / "csrc"), "-Xcompiler", "-Wall,-Wextra,-Werror"]
-    command += [*flags, "-o", str(folder / "out"), str(source)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}{done.stderr}"
-    return done.stdout + done.stderr
-
-
-def report(text: str) -> list[Kernel]:
-    """The kernels of `ptxas -v`."""
-    found = []
-    for part in text.split("Compiling entry function '")[1:]:
-        stack, stores, loads = map(
-            int, re.search(r"(\d+) bytes stack.* (\d+) bytes spill st.* (\d+) bytes spill l", part).groups()
-        )
-        registers = int(re.search(r"Used (\d+) registers", part)[1])
-        found.append(Kernel(part.split("'")[0], registers, stack, stores + loads))
-    return found
-
-
-@pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.name)
-def test_nothing_spills(source, tmp_path):
-    kernels = report(nvcc(source, tmp_path, "-gencode", "arch=compute_90a,code=sm_90a", "-Xptxas", "-v", "-cubin"))
-    for kind, hidden, blocks, last in shapes(source):
-        name = f"{TYPES[kind]}Li{hidden}ELi{blocks}ELi{last}E"
-        (kernel,) = (k for k in kernels if name in k.name)
-        threads = 32 * (last if "backward" in source.name else hidden // blocks // 8 * last)
-        print(f"{source.stem} {name}: {threads} threads, {kernel.registers} registers")
+@pytest.mark.parametrize(("source", "arch"), CASES, ids=lambda value: getattr(value, "stem", value))
+def test_nothing_spills(source, arch, tmp_path):
+    kernels = ptxas.compile_cubin(source, tmp_path / "out", arch)
+    assert len(kernels) == instances(source) > 0
+    for kernel, shape in zip(kernels, ptxas.shapes(source, [k.name for k in kernels])):
+        print(f"{kernel.name}: {shape}, {kernel.registers} registers")
         assert (kernel.stack, kernel.spills) == (0, 0), kernel
-        assert kernel.registers * threads <= REGISTERS, kernel
-    assert len(kernels) == len(shapes(source)) > 0
+        assert kernel.registers * shape["kThreads"] <= REGISTERS, kernel
+        assert kernel.static_shared + shape["kSharedBytes"] <= SHARED[arch], kernel
+
+
+def test_stepwise_does_not_spill(tmp_path):
+    kernels = ptxas.compile_cubin(ptxas.ROOT / "csrc/cuda/stepwise.cu", tmp_path / "out", "sm_90a")
+    assert len(kernels) > 16
+    assert [k for k in kernels if k.spills] == []
+
+
+@pytest.mark.parametrize(("source", "arch"), CASES, ids=lambda value: getattr(value, "stem", value))
+def test_the_loop_over_steps_in_machine_code(source, arch, tmp_path):
+    """Every kernel has one; between blocks of a cluster no fence or flush of a cache is in it."""
+    tool = ptxas.disassembler()
+    if not tool:
+        pytest.skip("nvdisasm is neither beside nvcc nor installed as a Python package")
+    ptxas.compile_cubin(source, tmp_path / "out", arch)
+    code = sass.functions(ptxas.disassemble(tool, tmp_path / "out"))
+    assert len(code) == instances(source)
+    for name, body in code.items():
+        loop = sass.step_loop(sass.blocks(body))
+        assert loop and sass.count(loop.way)["HMMA"] > 0, name
+        if source.stem.startswith("cluster"):
+            found = [i for i in loop.way + loop.other_way if i.kind == "MEMBAR/CCTL"]
+            assert not found and sass.count(loop.way)["push"] > 0, (name, found)
 
 
 def test_primitives_without_clusters_compile_for_older_devices(tmp_path):
@@ -84,4 +76,4 @@ def test_primitives_without_clusters_compile_for_older_devices(tmp_path):
         }
         }
     """)
-    nvcc(source, tmp_path, "-gencode", "arch=compute_80,code=sm_80", "-cubin")
+    ptxas.compile_cubin(source, tmp_path / "out", "sm_80")

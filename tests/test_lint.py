@@ -1,7 +1,8 @@
-""".ci/check_includes.py: planted mistakes are found, what is allowed passes."""
+""".ci/check_includes.py: planted mistakes are found, what is allowed passes. Which files clang-format sees, and how."""
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -89,3 +90,44 @@ def test_a_long_file_is_found(tree):
     assert check(tree("core/problem.h", "//\n" * 448))[0] == 0  # 450 lines
     status, output = check(tree("core/problem.h", "//"))
     assert status == 1 and "csrc/core/problem.h: 451 lines" in output
+
+
+# --- clang-format ----------------------------------------------------------------------------------------------------
+
+KERNEL = """\
+template <class S>
+FUSED_LSTM_KERNEL(S::kThreads) kernel(FUSED_LSTM_ARGUMENT Arguments p) {
+  // A table of our own:
+  //   name      what
+  //   n         how many
+  UNROLL for (int i = 0; i < S::kMany; ++i) {
+    sum[i] = p.from[i];
+    odd[i] = 0;
+  }
+}
+"""
+
+
+def formatted(text: str) -> str:
+    tool = shutil.which("clang-format", path=str(Path(sys.executable).parent)) or shutil.which("clang-format")
+    assert tool, "clang-format is part of the extra `dev`"
+    command = [tool, f"--style=file:{ROOT / '.clang-format'}", "--assume-filename=kernel.cuh"]
+    return subprocess.run(command, input=text, capture_output=True, text=True, check=True).stdout
+
+
+def test_cuda_sources_keep_what_is_written_by_hand():
+    assert formatted(KERNEL) == KERNEL
+
+
+def test_inside_an_unrolled_loop_mistakes_are_found():
+    assert formatted(KERNEL.replace("    sum[i] = p", " sum[i]=p")) == KERNEL
+
+
+def test_lint_formats_every_kind_of_source(tmp_path):
+    recipe = subprocess.run(["make", "-n", "lint"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    (line,) = (line for line in recipe.splitlines() if "clang-format --dry-run" in line)
+    for name in ("csrc/a.h", "csrc/cuda/b.cu", "csrc/cuda/c.cuh", "tests/native/d.cpp", "csrc/e.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    found = subprocess.run(line.split("|")[0], shell=True, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert sorted(found.stdout.split()) == ["csrc/a.h", "csrc/cuda/b.cu", "csrc/cuda/c.cuh", "tests/native/d.cpp"]

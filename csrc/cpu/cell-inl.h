@@ -31,7 +31,8 @@ NOINLINE void step_tile(const StepArgs<T>& s, int64_t row) {
     }
     multiply_add<R, kPass, T>(sum, h, s.k, s.panel + pass * kPass * L, 4 * L);
     UNROLL for (int r = 0; r < R; ++r) {
-      UNROLL for (int v = 0; v < kPass; ++v) a[r][pass * kPass + v] = sum[r][v];
+      UNROLL for (int v = 0; v < kPass; ++v)
+        a[r][pass * kPass + v] = sum[r][v];
     }
   }
   UNROLL for (int r = 0; r < R; ++r) {
@@ -52,7 +53,8 @@ void step(const StepArgs<T>& s) {
 template <class Cell, class T, class Args>
 INLINE Extra<Value<T>> load_extra(const Args& a, int64_t row, int64_t unit, int64_t valid) {
   Extra<Value<T>> x;
-  UNROLL for (int p = 0; p < Cell::kParams; ++p) x.param[p] = load<T>(a.params + p * a.padded_hidden + unit);
+  UNROLL for (int p = 0; p < Cell::kParams; ++p)
+    x.param[p] = load<T>(a.params + p * a.padded_hidden + unit);
   UNROLL for (int p = 0; p < Cell::kInputs; ++p)
     x.input[p] = valid > 0 ? load_some<T>(a.inputs[row] + p * a.hidden + unit, valid) : Vec<T>{};
   return x;
@@ -67,7 +69,8 @@ void cell_forward(const CellForwardArgs<T>& a) {
       Extra<Value<T>> extra = load_extra<Cell, T>(a, row, unit, valid);
       if (Cell::kReadsHPrev) extra.h_prev = valid > 0 ? load_some<T>(a.h_prev[row] + unit, valid) : Vec<T>{};
       T* gates = a.gates[row] + 4 * unit;
-      const CellState<Value<T>> out = Cell::forward(load_gates<T>(gates), Value<T>(load<T>(a.c_prev[row] + unit)), extra);
+      const CellState<Value<T>> out =
+          Cell::forward(load_gates<T>(gates), Value<T>(load<T>(a.c_prev[row] + unit)), extra);
       store<T>(a.c[row] + unit, out.c.v);
       if (valid > 0) store_some<T>(a.h[row] + unit, out.h.v, valid);
       if (a.save) store_gates<T>(gates, out.gates);
@@ -96,7 +99,8 @@ void cell_backward(const CellBackwardArgs<T>& a) {
       store<T>(a.dc_out[row] + unit, d.c_prev.v);
       if (Cell::kReadsHPrev) store<T>(a.dh_prev[row] + unit, d.h_prev.v);
       add_gates<T>(bias_sum, d.gates);
-      UNROLL for (int p = 0; p < Cell::kParams; ++p) param_sum[p] += d.param[p].v;
+      UNROLL for (int p = 0; p < Cell::kParams; ++p)
+        param_sum[p] += d.param[p].v;
     }
     Gates<Value<T>> total = load_gates<T>(a.bias_sum + 4 * unit);
     add_gates<T>(total, bias_sum);

@@ -27,10 +27,12 @@ template <int R, int V, class T, class Operand>
 INLINE void multiply_add(Vec<T> (&sum)[R][V], const Operand& a, int64_t k, const T* panel, int64_t stride) {
   for (int64_t i = 0; i < k; ++i, panel += stride) {
     Vec<T> b[V];
-  UNROLL for (int v = 0; v < V; ++v) b[v] = load<T>(panel + v * kLanes<T>);
+    UNROLL for (int v = 0; v < V; ++v)
+      b[v] = load<T>(panel + v * kLanes<T>);
     UNROLL for (int r = 0; r < R; ++r) {
       const Vec<T> x = broadcast<T>(a.template at<R>(r, i));
-      UNROLL for (int v = 0; v < V; ++v) sum[r][v] += x * b[v];
+      UNROLL for (int v = 0; v < V; ++v)
+        sum[r][v] += x * b[v];
     }
   }
 }
@@ -65,7 +67,8 @@ NOINLINE void tile_gemm(const Operand& a, int64_t k, const T* panel, int64_t str
                         T* const* c, int64_t c_begin, int64_t c_valid) {
   Vec<T> sum[R][V];
   UNROLL for (int r = 0; r < R; ++r) {
-    UNROLL for (int v = 0; v < V; ++v) sum[r][v] = bias ? load<T>(bias + v * kLanes<T>) : Vec<T>{};
+    UNROLL for (int v = 0; v < V; ++v)
+      sum[r][v] = bias ? load<T>(bias + v * kLanes<T>) : Vec<T>{};
   }
   if (accumulate) {
     UNROLL for (int r = 0; r < R; ++r) {
@@ -109,7 +112,8 @@ INLINE void tile_panel(const Operand& a, int64_t k, const T* panel, int vectors,
 template <int R, class T>
 INLINE RowOperand<T> rows_at(const T* const* rows, int64_t column) {
   RowOperand<T> a;
-  UNROLL for (int r = 0; r < R; ++r) a.row[r] = rows[r] + column;
+  UNROLL for (int r = 0; r < R; ++r)
+    a.row[r] = rows[r] + column;
   return a;
 }
 
@@ -139,7 +143,8 @@ void pack_columns(const T* src, int64_t ld, int64_t k, int64_t begin, int64_t m,
     const T* from = src + begin + i;
     T* to = dst + i * k;
     for (int64_t j = 0; j < k; ++j, from += ld, to += R) {
-      UNROLL for (int r = 0; r < R; ++r) to[r] = from[r];
+      UNROLL for (int r = 0; r < R; ++r)
+        to[r] = from[r];
     }
   });
 }
@@ -160,9 +165,11 @@ void pack_transposed(const T* w, int64_t ld, int64_t valid, int64_t k, T* dst, i
   if (valid == L) {
     for (; i + L <= k; i += L) {
       Vec<T> rows[L];
-      UNROLL for (int u = 0; u < L; ++u) rows[u] = load<T>(w + u * ld + i);
+      UNROLL for (int u = 0; u < L; ++u)
+        rows[u] = load<T>(w + u * ld + i);
       transpose<T>(rows);
-      UNROLL for (int u = 0; u < L; ++u) store<T>(dst + (i + u) * dst_stride, rows[u]);
+      UNROLL for (int u = 0; u < L; ++u)
+        store<T>(dst + (i + u) * dst_stride, rows[u]);
     }
   }
 #endif
@@ -195,7 +202,8 @@ void dot4(const DotArgs<T>& d) {
     }
     for (; i < d.k; i += L) {
       const Vec<T> x = load_some<T>(a + i, d.k - i);
-      UNROLL for (int q = 0; q < 4; ++q) even[q] += x * load_some<T>(d.w[q] + i, d.k - i);
+      UNROLL for (int q = 0; q < 4; ++q)
+        even[q] += x * load_some<T>(d.w[q] + i, d.k - i);
     }
     UNROLL for (int q = 0; q < 4; ++q) {
       T* out = d.c[r] + d.c_column[q];

@@ -30,7 +30,9 @@ INLINE void transpose(Vec<T> (&rows)[kLanes<T>]) {
   constexpr int L = kLanes<T>;
   UNROLL for (int round = 1; round < L; round *= 2) {
     Vec<T> next[L];
-    UNROLL for (int i = 0; i < L / 2; ++i) interleave(rows[i], rows[i + L / 2], next[2 * i], next[2 * i + 1]);
-    UNROLL for (int i = 0; i < L; ++i) rows[i] = next[i];
+    UNROLL for (int i = 0; i < L / 2; ++i)
+      interleave(rows[i], rows[i + L / 2], next[2 * i], next[2 * i + 1]);
+    UNROLL for (int i = 0; i < L; ++i)
+      rows[i] = next[i];
   }
 }

@@ -10,18 +10,22 @@
 #define FUSED_LSTM_UCONTEXT 1
 #include <ucontext.h>
 #endif
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+#include <sanitizer/common_interface_defs.h>
+#endif
 
 namespace fused_lstm::cuda::emulator {
 
 #ifdef FUSED_LSTM_UCONTEXT
 
-struct Context {
+struct Registers {
   ucontext_t saved;
 };
 
-inline void switch_context(Context& from, Context& to) { swapcontext(&from.saved, &to.saved); }
+inline void switch_registers(Registers& from, Registers& to) { swapcontext(&from.saved, &to.saved); }
 
-inline void start_context(Context& c, char* stack, size_t bytes, void (*entry)()) {
+inline void start_registers(Registers& c, char* stack, size_t bytes, void (*entry)()) {
   getcontext(&c.saved);
   c.saved.uc_stack.ss_sp = stack;
   c.saved.uc_stack.ss_size = bytes;
@@ -31,7 +35,7 @@ inline void start_context(Context& c, char* stack, size_t bytes, void (*entry)()
 
 #else  // ucontext asks the kernel for the signal mask at every switch; this is ten times as fast
 
-struct Context {
+struct Registers {
   void* stack_pointer;
 };
 
@@ -41,15 +45,54 @@ __attribute__((naked, noipa)) static void switch_stack(void**, void*) {
       "popq %r15\n popq %r14\n popq %r13\n popq %r12\n popq %rbx\n popq %rbp\n ret");
 }
 
-inline void switch_context(Context& from, Context& to) { switch_stack(&from.stack_pointer, to.stack_pointer); }
+inline void switch_registers(Registers& from, Registers& to) { switch_stack(&from.stack_pointer, to.stack_pointer); }
 
-inline void start_context(Context& c, char* stack, size_t bytes, void (*entry)()) {
+inline void start_registers(Registers& c, char* stack, size_t bytes, void (*entry)()) {
   constexpr int kSavedRegisters = 6;
   auto** top = reinterpret_cast<void**>(reinterpret_cast<uintptr_t>(stack + bytes) & ~uintptr_t{15});
   *--top = nullptr;  // where entry would return to; also aligns the stack as a call would
   *--top = reinterpret_cast<void*>(entry);
   for (int i = 0; i < kSavedRegisters; ++i) *--top = nullptr;
   c.stack_pointer = top;
+}
+
+#endif
+
+#ifdef __SANITIZE_ADDRESS__  // which has to be told of every switch, or takes one stack for another
+
+struct Context : Registers {
+  const void* stack = nullptr;
+  size_t bytes = 0;
+  void* frames = nullptr;  // the sanitizer's own
+  void (*entry)() = nullptr;
+};
+inline Context *g_left = nullptr, *g_entered = nullptr;
+
+inline void switch_context(Context& from, Context& to) {
+  g_left = &from, g_entered = &to;
+  __sanitizer_start_switch_fiber(&from.frames, to.stack, to.bytes);
+  switch_registers(from, to);
+  __sanitizer_finish_switch_fiber(from.frames, nullptr, nullptr);
+}
+
+// Whoever enters a new fiber is left on a stack that only the sanitizer knows.
+inline void first_entry() {
+  __sanitizer_finish_switch_fiber(nullptr, &g_left->stack, &g_left->bytes);
+  g_entered->entry();
+}
+
+inline void start_context(Context& c, char* stack, size_t bytes, void (*entry)()) {
+  __asan_unpoison_memory_region(stack, bytes);  // frames that the last fiber never left
+  c.stack = stack, c.bytes = bytes, c.frames = nullptr, c.entry = entry;
+  start_registers(c, stack, bytes, first_entry);
+}
+
+#else
+
+using Context = Registers;
+inline void switch_context(Context& from, Context& to) { switch_registers(from, to); }
+inline void start_context(Context& c, char* stack, size_t bytes, void (*entry)()) {
+  start_registers(c, stack, bytes, entry);
 }
 
 #endif
