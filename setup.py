@@ -64,7 +64,9 @@ ISAS = {
 
 
 # They go with the CUDA library, not with their neighbours.
-CUDA_BINDING = [f"csrc/binding/{name}.cpp" for name in ("op_cuda", "cuda_call", "cuda_stepwise", "cuda_persistent", "products")]
+CUDA_BINDING = [
+    f"csrc/binding/{name}.cpp" for name in ("op_cuda", "cuda_call", "cuda_stepwise", "cuda_persistent", "products")
+]
 CUDA_SOURCES = [
     f"csrc/cuda/{name}.cu" for name in ("stepwise", "gather", "device", "cluster_forward", "cluster_backward")
 ]
@@ -267,11 +269,12 @@ def sources(*folders: str) -> list[str]:
 
 
 def compile_kernels(build: Build) -> list[str]:
-    """Objects of csrc/core, csrc/cpu and the plan for CUDA. They get no torch include path, so that they cannot come to depend on it."""
+    """Objects of csrc/core, csrc/cpu and the plan for CUDA: without a path to torch, which they must not need."""
     left_out = {f"csrc/cpu/isa_{isa}.cpp" for isa in ISAS if isa not in build.compiler.isas}
     flags = {f"csrc/cpu/isa_{isa}.cpp": flags for isa, flags in ISAS.items()}
     flags["csrc/cpu/dispatch.cpp"] = [] if build.compiler.x86 else ["-DFUSED_LSTM_ONLY_SCALAR"]
-    return [build.compile(source, flags.get(source, [])) for source in sources("core", "cpu", "cuda") if source not in left_out]
+    chosen = [source for source in sources("core", "cpu", "cuda") if source not in left_out]
+    return [build.compile(source, flags.get(source, [])) for source in chosen]
 
 
 def torch_flags(torch: Torch) -> list[str]:

@@ -23,17 +23,20 @@ else:
 
     from .cell_module import FusedLSTMCell
     from .convert import ConversionReport, convert
+    from .explanation import Explanation, explain
     from .functional import lstm, lstm_layer
     from .modules import FusedLSTM
 
 __all__ = [
     "ConversionReport",
+    "Explanation",
     "FusedLSTM",
     "FusedLSTMCell",
     "build_info",
     "convert",
     "cpu_isa",
     "cuda_error",
+    "explain",
     "lstm",
     "lstm_layer",
 ]

@@ -65,7 +65,7 @@ def lstm_layer(
         raise RuntimeError("fused_lstm: cell_inputs has no gradient, but requires one; pass cell_inputs.detach()")
     differentiable = (x, h0, c0, recurrent_scale, cell_params, *weights)
     save = torch.is_grad_enabled() and any([t is not None and t.requires_grad for t in differentiable])
-    allow_tf32 = x.is_cuda and _tf32_allowed()
+    allow_tf32 = x.is_cuda and tf32_allowed()
     tracing = torch.jit.is_tracing()
     if tracing or torch.compiler.is_compiling():
         save = save or tracing  # what was traced without gradients may be played back with them
@@ -91,7 +91,7 @@ def lstm_layer(
         )[:3]  # fmt: skip
 
 
-def _tf32_allowed() -> bool:
+def tf32_allowed() -> bool:
     """What torch lets cuDNN's recurrent layers do with float32: round the factors of products to 10 bits."""
     return torch.backends.cudnn.rnn.fp32_precision == "tf32"
 

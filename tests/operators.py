@@ -27,17 +27,22 @@ def everything(layer: Layer) -> int:
     return sum(1 << bit for bit, name in enumerate(NEEDS) if name in names)
 
 
-def forward(arguments: Arguments, save: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    return torch.ops.fused_lstm.lstm_layer.default(*arguments, save)
+def forward(arguments: Arguments, save: bool, allow_tf32: bool = False) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    return torch.ops.fused_lstm.lstm_layer.default(*arguments, save, allow_tf32)
 
 
 def backward(
-    arguments: Arguments, cotangents: Sequence[Tensor | None], y: Tensor, reserve: Tensor, needs: int
+    arguments: Arguments,
+    cotangents: Sequence[Tensor | None],
+    y: Tensor,
+    reserve: Tensor,
+    needs: int,
+    allow_tf32: bool = False,
 ) -> Results:
     """Gradients by the name of the variable with a d before it; those of b_hh, which are those of b_ih, left out."""
     *tensors, cell, direction, batch_first = arguments
     op = torch.ops.fused_lstm.lstm_layer_backward.default
-    found = op(*cotangents, *tensors, y, reserve, cell, direction, batch_first, needs)
+    found = op(*cotangents, *tensors, y, reserve, cell, direction, batch_first, needs, allow_tf32)
     names = []
     for bit, name in enumerate(NEEDS):
         if needs >> bit & 1:
@@ -47,16 +52,22 @@ def backward(
     return dict(zip(names, found))
 
 
-def train(arguments: Arguments, cotangents: Sequence[Tensor | None], needs: int, threads: int = 1) -> Results:
+def train(
+    arguments: Arguments,
+    cotangents: Sequence[Tensor | None],
+    needs: int,
+    threads: int = 1,
+    allow_tf32: bool = False,
+) -> Results:
     """Forward and backward: y, h_n, c_n and gradients by name."""
     torch.set_num_threads(threads)
-    *outputs, reserve = forward(arguments, save=True)
-    return {**name_outputs(outputs), **backward(arguments, cotangents, outputs[0], reserve, needs)}
+    *outputs, reserve = forward(arguments, True, allow_tf32)
+    return {**name_outputs(outputs), **backward(arguments, cotangents, outputs[0], reserve, needs, allow_tf32)}
 
 
-def infer(arguments: Arguments, threads: int = 1) -> Results:
+def infer(arguments: Arguments, threads: int = 1, allow_tf32: bool = False) -> Results:
     torch.set_num_threads(threads)
-    *outputs, reserve = forward(arguments, save=False)
+    *outputs, reserve = forward(arguments, False, allow_tf32)
     assert reserve.shape == (0,)
     return name_outputs(outputs)
 

@@ -319,7 +319,7 @@ def run_backward(
 
 
 def worst(case: Case, actual: Results, expected: Results) -> float:
-    """The largest error, in units of what the tolerance allows; values of gates and cells count where rows are alive."""
+    """The largest error, in units of what the tolerance allows; gates and cells count where rows are alive."""
     tolerance = case.tolerance()
     ratios = [0.0]
     for name, value in actual.items():

@@ -6,7 +6,16 @@ import pytest
 import torch
 from native_module import load
 from recurrence_cases import (
-    DTYPES, Case, assert_right, assert_same_bits, cotangents_of, definition, drawn, gradients, noticed, run_backward,
+    DTYPES,
+    Case,
+    assert_right,
+    assert_same_bits,
+    cotangents_of,
+    definition,
+    drawn,
+    gradients,
+    noticed,
+    run_backward,
 )  # fmt: skip
 
 SHAPES = load().cluster.backward_shapes

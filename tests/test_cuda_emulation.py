@@ -7,7 +7,6 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
-from native_module import load
 
 SEEDS = range(12)  # every kind of schedule four times
 

@@ -6,14 +6,11 @@ torch.ops.fused_lstm_emulated is csrc/binding/op_cuda.cpp and csrc/cuda/stepwise
 from __future__ import annotations
 
 import dataclasses
-import functools
-from pathlib import Path
-from types import SimpleNamespace
 
-import native_module
 import operators
 import pytest
 import torch
+from cuda_emulated import emulated_ops
 from layer_sampling import definition, layer_of, pairwise
 from operators import arguments_of, assert_same_bits, everything
 from tolerance import Tolerance, assert_within
@@ -26,18 +23,11 @@ CHOICES = {dtype: pairwise(seed) for seed, dtype in enumerate(DTYPES, start=100)
 CASES = [(dtype, index) for dtype in DTYPES for index in range(len(CHOICES[dtype]))]
 
 
-@functools.cache
-def _load() -> None:
-    builder = native_module._load("native_build", Path(__file__).parent / "native" / "build.py")
-    torch.ops.load_library(str(builder.build_emulated()))
-
-
 @pytest.fixture
 def emulated(monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes the functions of ``operators`` call the CUDA code."""
-    _load()
-    ops = SimpleNamespace(fused_lstm=torch.ops.fused_lstm_emulated)
-    monkeypatch.setattr(operators, "torch", SimpleNamespace(ops=ops, set_num_threads=torch.set_num_threads))
+    monkeypatch.setenv("FUSED_LSTM_CUDA_FAMILY", "stepwise")
+    monkeypatch.setattr(operators, "torch", emulated_ops())
 
 
 @pytest.mark.parametrize(("dtype", "index"), CASES)

@@ -41,16 +41,20 @@ class ClusterBackwardThread {
     clear_tail();
     load_weights();
     open_exchange();
-    UNROLL for (int i = 0; i < S::kPairs; ++i) dc_[i] = 0;
+    UNROLL for (int i = 0; i < S::kPairs; ++i)
+      dc_[i] = 0;
     for (int n = 0; n < steps_; ++n) {
       if (S::kBlocks > 1 && n > 0) receive(n);
-      UNROLL for (int i = 0; i < S::kPairs; ++i) cell(n, i);
+      UNROLL for (int i = 0; i < S::kPairs; ++i)
+        cell(n, i);
       block_sync();
-      UNROLL for (int strip = 0; strip < S::kStrips; ++strip) send_part(n, strip);
+      UNROLL for (int strip = 0; strip < S::kStrips; ++strip)
+        send_part(n, strip);
       if (S::kBlocks == 1) block_sync();
     }
     if (S::kBlocks > 1 && steps_ > 0) receive(steps_);
-    UNROLL for (int i = 0; i < S::kPairs; ++i) finish(i);
+    UNROLL for (int i = 0; i < S::kPairs; ++i)
+      finish(i);
     if (S::kBlocks > 1) cluster_sync();
   }
 
@@ -117,8 +121,10 @@ class ClusterBackwardThread {
           UNROLL for (int i = 0; i < kPer; ++i) {
             if (along < units[i] && of + down < r_.hidden) v[i] = from[i][along * H + down];
           }
-          if constexpr (sizeof(Factor) == 2) w_[strip][tile][r] = v[0].bits | uint32_t{v[1].bits} << 16;
-          else w_[strip][tile][r] = bits_of(round_to_tf32(widened(v[0])));
+          if constexpr (sizeof(Factor) == 2)
+            w_[strip][tile][r] = v[0].bits | uint32_t{v[1].bits} << 16;
+          else
+            w_[strip][tile][r] = bits_of(round_to_tf32(widened(v[0])));
         }
         warp_sync();  // else the compiler begins all loads at once and runs out of registers
       }
@@ -160,9 +166,12 @@ class ClusterBackwardThread {
     if (mine(i) && s < length) {
       const int64_t here = r_.at(time_of(length, s), row(i));
       float dh = 0;
-      if (s + 1 == length) dh = state(d().dh_n, i), dc_[i] = state(d().dc_n, i);
-      else if (cut(row(i), length, s + 1)) dc_[i] = 0;
-      else dh = received(n, i);
+      if (s + 1 == length)
+        dh = state(d().dh_n, i), dc_[i] = state(d().dc_n, i);
+      else if (cut(row(i), length, s + 1))
+        dc_[i] = 0;
+      else
+        dh = received(n, i);
       if (d().dy) dh += widened(static_cast<const T*>(d().dy)[here * p_.dy_stride + unit(i)]);
       float c_prev = 0;
       if (!cut(row(i), length, s))
@@ -195,13 +204,15 @@ class ClusterBackwardThread {
       if constexpr (sizeof(Factor) == 2) {
         load_matrices_transposed(b, rows + lane * S::kGateBytes);
       } else {
-        UNROLL for (int k = 0; k < 4; ++k) b[k] = shared_load<uint32_t>(rows + (q + 4 * k) * S::kGateBytes + 4 * g);
+        UNROLL for (int k = 0; k < 4; ++k)
+          b[k] = shared_load<uint32_t>(rows + (q + 4 * k) * S::kGateBytes + 4 * g);
       }
       mma<Factor>(sum, w_[strip][tile], b[0], b[1]);
       mma<Factor>(odd, w_[strip][tile + 1], b[2], b[3]);
     }
     uint32_t v[4];
-    UNROLL for (int k = 0; k < 4; ++k) v[k] = bits_of(sum[k] + odd[k]);
+    UNROLL for (int k = 0; k < 4; ++k)
+      v[k] = bits_of(sum[k] + odd[k]);
     // Two lanes hold 16 bytes of two units: the even one takes those of the first, the odd one those of the second.
     const bool second = q % 2;
     const uint32_t x = warp_shuffle(second ? v[0] : v[2], lane ^ 1), y = warp_shuffle(second ? v[1] : v[3], lane ^ 1);
@@ -210,8 +221,10 @@ class ClusterBackwardThread {
     const uint32_t inbox = (n + 1) & 1;
     const SharedAddress to = S::kInboxes + inbox * S::kInboxBytes + first_unit_ / S::kUnits * S::kPartBytes +
                              (of % S::kUnits * S::kRows + q / 2 * 4) * 4;
-    if constexpr (S::kBlocks == 1) shared_store(to, words);
-    else push(peer_address(to, of / S::kUnits), words, peer_address(S::kBarriers + 8 * inbox, of / S::kUnits));
+    if constexpr (S::kBlocks == 1)
+      shared_store(to, words);
+    else
+      push(peer_address(to, of / S::kUnits), words, peer_address(S::kBarriers + 8 * inbox, of / S::kUnits));
   }
 
   FUSED_LSTM_DEVICE void finish(int i) const {

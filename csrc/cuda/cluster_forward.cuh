@@ -92,9 +92,7 @@ class ClusterForwardThread {
   FUSED_LSTM_DEVICE int64_t place(int j, int s) const {  // (t, b) of a row's step
     return r_.at(r_.time_of(d().reverse, length_[j], s), row(j));
   }
-  FUSED_LSTM_DEVICE T* y_at(int64_t place) const {
-    return static_cast<T*>(d().y) + place * p_.y_stride + unit_;
-  }
+  FUSED_LSTM_DEVICE T* y_at(int64_t place) const { return static_cast<T*>(d().y) + place * p_.y_stride + unit_; }
   FUSED_LSTM_DEVICE bool cut(int row, int length, int s) const { return r_.cut(d().reverse, row, length, s); }
   FUSED_LSTM_DEVICE uint32_t cuts(int s) const {
     return (cut(row(0), length_[0], s) ? 1u : 0u) | (cut(row(1), length_[1], s) ? 2u : 0u);
@@ -107,8 +105,10 @@ class ClusterForwardThread {
     UNROLL for (int i = 0; i < Operand<T>::kPerWord; ++i) {
       if (column + i < limit) v[i] = from[column + i];
     }
-    if constexpr (sizeof(T) == 4) return bits_of(round_to_tf32(v[0]));
-    else return v[0].bits | uint32_t{v[1].bits} << 16;
+    if constexpr (sizeof(T) == 4)
+      return bits_of(round_to_tf32(v[0]));
+    else
+      return v[0].bits | uint32_t{v[1].bits} << 16;
   }
 
   FUSED_LSTM_DEVICE void load_weights() {
@@ -185,13 +185,13 @@ class ClusterForwardThread {
     if constexpr (sizeof(T) == 2) {
       load_matrices_transposed(b, rows + (thread_rank() % 32) * S::kRowBytes);
     } else {
-      UNROLL for (int i = 0; i < 4; ++i) b[i] = shared_load<uint32_t>(rows + (q_ + 4 * i) * S::kRowBytes + 4 * g_);
+      UNROLL for (int i = 0; i < 4; ++i)
+        b[i] = shared_load<uint32_t>(rows + (q_ + 4 * i) * S::kRowBytes + 4 * g_);
     }
   }
 
   FUSED_LSTM_DEVICE void multiply(int s, float (&sum)[2][4]) const {
-    const SharedAddress state =
-        S::kState + (s & 1) * S::kBufferBytes + part_ * S::kTiles * S::kDepth * S::kRowBytes;
+    const SharedAddress state = S::kState + (s & 1) * S::kBufferBytes + part_ * S::kTiles * S::kDepth * S::kRowBytes;
     float odd[2][4] = {};  // four chains of products that do not wait for each other
     UNROLL for (int tile = 0; tile < S::kTiles; tile += 2) {
       uint32_t b[4];
@@ -201,7 +201,8 @@ class ClusterForwardThread {
         mma<T>(odd[m], w_[m][tile + 1], b[2], b[3]);
       }
     }
-    UNROLL for (int i = 0; i < 8; ++i) sum[i / 4][i % 4] += odd[i / 4][i % 4];
+    UNROLL for (int i = 0; i < 8; ++i)
+      sum[i / 4][i % 4] += odd[i / 4][i % 4];
   }
 
   // The sums of the group's other warps, in a fixed order.
@@ -245,8 +246,10 @@ class ClusterForwardThread {
     const uint32_t next = (s + 1) & 1, barrier = S::kBarriers + 8 * next;
     const uint32_t to = S::kState + next * S::kBufferBytes + unit_ * S::kRowBytes;
     uint32_t mine[S::kWords];
-    if constexpr (S::kWords == 1) mine[0] = pack<T>(h[0], h[1]);
-    else mine[0] = bits_of(round_to_tf32(h[0])), mine[1] = bits_of(round_to_tf32(h[1]));
+    if constexpr (S::kWords == 1)
+      mine[0] = pack<T>(h[0], h[1]);
+    else
+      mine[0] = bits_of(round_to_tf32(h[0])), mine[1] = bits_of(round_to_tf32(h[1]));
     if constexpr (S::kBlocks == 1) {
       UNROLL for (int i = 0; i < S::kWords; ++i)
         shared_store(to + 4 * (q_ * S::kWords + i), mine[i]);
@@ -258,7 +261,8 @@ class ClusterForwardThread {
         const int peer = q_ + 4 * i;
         if (peer >= S::kBlocks) continue;
         const PeerAddress there = peer_address(0, peer);  // cheaper to find again than to keep
-        UNROLL for (int k = 0; k < kRowWords / 4; ++k) push(there.plus(to + 16 * k), whole[k], there.plus(barrier));
+        UNROLL for (int k = 0; k < kRowWords / 4; ++k)
+          push(there.plus(to + 16 * k), whole[k], there.plus(barrier));
       }
     }
   }

@@ -65,6 +65,7 @@ struct Trace {
 
 inline Options g_options;
 inline Trace g_trace;
+inline uint64_t g_launches = 0;  // since the beginning
 
 class Chance {
  public:
@@ -419,6 +420,7 @@ inline void Machine::run() {
     explicit Current(Machine* m) { g_machine = m, g_self = nullptr, g_trace = {}; }
     ~Current() { g_machine = nullptr, g_self = nullptr; }
   } current(this);
+  ++g_launches;
   start_clusters();
   while (running_clusters_ > 0) {
     if (schedule_.delivery == Delivery::kRandom && chance_.one_in(8)) deliver_one();

@@ -99,9 +99,8 @@ int64_t pairs(const RecurrenceRows& r) { return int64_t{r.steps} * r.batch; }
 }  // namespace
 
 const char* gather_states(const StatesLayout& l, const void* y, void* to, Stream stream) {
-  return by_dtype(l.dtype, [&](auto tag) {
-    return launch(pairs(l.rows) * l.output, stream, StatesBody<decltype(tag)>{l, y, to});
-  });
+  return by_dtype(
+      l.dtype, [&](auto tag) { return launch(pairs(l.rows) * l.output, stream, StatesBody<decltype(tag)>{l, y, to}); });
 }
 
 const char* gather_unprojected(const StatesLayout& l, const void* gates, const void* cells, void* to, Stream stream) {
@@ -111,8 +110,8 @@ const char* gather_unprojected(const StatesLayout& l, const void* gates, const v
 }
 
 const char* sum_rows(DType dtype, const void* from, int64_t rows, int64_t columns, void* to, Stream stream) {
-  return by_dtype(dtype,
-                  [&](auto tag) { return launch(columns, stream, SumRowsBody<decltype(tag)>{from, rows, columns, to}); });
+  return by_dtype(
+      dtype, [&](auto tag) { return launch(columns, stream, SumRowsBody<decltype(tag)>{from, rows, columns, to}); });
 }
 
 const char* add(DType dtype, const void* term, void* sum, int64_t n, Stream stream) {

@@ -14,13 +14,11 @@ namespace fused_lstm::cuda {
 struct RecurrenceRows {
   const int64_t* lengths;  // [B] or null: all T. Values outside [0, T] count as the nearest end.
   const int64_t* offsets;  // [T] with packed rows, where b of step t is at offsets[t] + b: then lengths are given too
-  const uint8_t* resets;   // (t, b) or null
+  const uint8_t* resets;  // (t, b) or null
   int64_t step_stride, row_stride;  // unless packed: (t, b) is at t * step_stride + b * row_stride
   int steps, batch, hidden, directions;
 
-  FUSED_LSTM_HD int64_t at(int t, int b) const {
-    return offsets ? offsets[t] + b : t * step_stride + b * row_stride;
-  }
+  FUSED_LSTM_HD int64_t at(int t, int b) const { return offsets ? offsets[t] + b : t * step_stride + b * row_stride; }
   FUSED_LSTM_HD int length_of(int b) const {  // rows beyond the batch, which pad a tile, have no steps
     if (b >= batch) return 0;
     if (!lengths) return steps;
@@ -41,16 +39,16 @@ struct RecurrenceRows {
 
 struct ForwardDirection {
   const float* pre;  // (t, b) x [H, 4]: W_ih x, without biases
-  float* gates;      // (t, b) x [H, 4] activated, may be `pre`; null when backward will not come
-  float* cells;      // (t, b) x [H]; null like gates. Both are left alone beyond a row's length.
+  float* gates;  // (t, b) x [H, 4] activated, may be `pre`; null when backward will not come
+  float* cells;  // (t, b) x [H]; null like gates. Both are left alone beyond a row's length.
   const void* w_hh;  // T [4H, H]
   const void* b_ih;  // T [4H] or null
   const void* b_hh;  // T [4H] or null, like b_ih
-  const void* h0;    // T [B, H] or null
-  const void* c0;    // T [B, H] or null
-  void* y;           // T (t, b) x [y_stride], at this direction's columns; zero beyond a row's length
-  void* h_n;         // T [B, H]
-  void* c_n;         // T [B, H]
+  const void* h0;  // T [B, H] or null
+  const void* c0;  // T [B, H] or null
+  void* y;  // T (t, b) x [y_stride], at this direction's columns; zero beyond a row's length
+  void* h_n;  // T [B, H]
+  void* c_n;  // T [B, H]
   bool reverse;
 };
 
@@ -63,14 +61,14 @@ struct ForwardRecurrence {
 struct BackwardDirection {
   const float* gates;  // (t, b) x [H, 4] as forward left them
   const float* cells;  // (t, b) x [H]
-  void* dgates;        // T (t, b) x [H, 4]: gradients of the pre-activations; zero beyond a row's length
-  const void* w_hh;    // T [4H, H]
-  const void* c0;      // T [B, H] or null
-  const void* dy;      // T (t, b) x [dy_stride], at this direction's columns, or null
-  const void* dh_n;    // T [B, H] or null
-  const void* dc_n;    // T [B, H] or null
-  void* dh0;           // T [B, H] or null
-  void* dc0;           // T [B, H] or null
+  void* dgates;  // T (t, b) x [H, 4]: gradients of the pre-activations; zero beyond a row's length
+  const void* w_hh;  // T [4H, H]
+  const void* c0;  // T [B, H] or null
+  const void* dy;  // T (t, b) x [dy_stride], at this direction's columns, or null
+  const void* dh_n;  // T [B, H] or null
+  const void* dc_n;  // T [B, H] or null
+  void* dh0;  // T [B, H] or null
+  void* dc0;  // T [B, H] or null
   bool reverse;
 };
 

@@ -211,8 +211,8 @@ struct BackwardBody {
         c_prev = read<S>(l.c0, i);
     }
     const C* s = static_cast<const C*>(g.gates) + (row * H + u) * 4;
-    const CellGrad<C> d = Cell::backward(Gates<C>{s[0], s[1], s[2], s[3]}, c_prev,
-                                         value_at<S>(g.cells, row * H + u), dh, dc, extra_of<S, Cell>(l, row, u));
+    const CellGrad<C> d = Cell::backward(Gates<C>{s[0], s[1], s[2], s[3]}, c_prev, value_at<S>(g.cells, row * H + u),
+                                         dh, dc, extra_of<S, Cell>(l, row, u));
     const C dgate[4] = {d.gates.i, d.gates.f, d.gates.g, d.gates.o};
     for (int q = 0; q < 4; ++q) {
       write<S>(g.dgates, (row * H + u) * 4 + q, dgate[q]);

@@ -26,7 +26,10 @@ struct Shape {
   void (*run[3])(const Recurrence&);  // float32, bfloat16, float16
 };
 
-#define FUSED_LSTM_SHAPE(run, H, C, K) {H, C, K, {run<float, H, C, K>, run<BFloat16, H, C, K>, run<Float16, H, C, K>}}
+#define FUSED_LSTM_SHAPE(run, H, C, K)                                              \
+  {                                                                                 \
+    H, C, K, { run<float, H, C, K>, run<BFloat16, H, C, K>, run<Float16, H, C, K> } \
+  }
 // One block; few and many blocks; sums divided among warps; both.
 constexpr Shape<cuda::ForwardRecurrence> kForward[] = {
     FUSED_LSTM_SHAPE(run_forward, 32, 1, 1), FUSED_LSTM_SHAPE(run_forward, 32, 2, 1),
@@ -59,8 +62,8 @@ void bind_cuda_cluster(py::module_& whole) {
   using Shape = std::tuple<int, int, int>;
   m.attr("forward_shapes") = names(kForward);
   m.attr("backward_shapes") = names(kBackward);
-  m.def("forward", [](Shape shape, int dtype, const std::vector<Addresses>& directions, const std::vector<bool>& reverse,
-                      const Addresses& common, const Sizes& sizes) {
+  m.def("forward", [](Shape shape, int dtype, const std::vector<Addresses>& directions,
+                      const std::vector<bool>& reverse, const Addresses& common, const Sizes& sizes) {
     run(kForward, shape, dtype, forward_from(directions, reverse, common, sizes));
   });
   m.def("backward", [](Shape shape, int dtype, const std::vector<Addresses>& directions,

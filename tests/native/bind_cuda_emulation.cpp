@@ -129,7 +129,7 @@ py::array_t<uint32_t> run_small(const std::string& name, int clusters, int clust
   py::array_t<uint32_t> out(static_cast<py::ssize_t>(blocks * threads));
   std::fill_n(out.mutable_data(), out.size(), 0xffffffff);
   (void)launch(Launch{clusters, cluster_size, threads, shared_bytes, cooperative}, found->second,
-         SmallArguments{rounds, out.mutable_data(), flags.data()});
+               SmallArguments{rounds, out.mutable_data(), flags.data()});
   return out;
 }
 

@@ -1,0 +1,144 @@
+"""The CUDA operators served by kernels with weights on chip, by name: operator, plan, kernels and emulator together."""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+
+import operators
+import pytest
+import torch
+from cuda_emulated import emulated_ops
+from layer_sampling import Choice, definition, layer_of, pairwise
+from operators import arguments_of, assert_same_bits, everything
+from tolerance import Tolerance, assert_within
+
+DTYPES = [torch.float32, torch.bfloat16, torch.float16]
+FAMILIES = ["cluster"]
+CASES = 24  # of each dtype and family
+
+
+@dataclass(frozen=True)
+class Tf32(Tolerance):
+    """float32 whose recurrent products see 10 bits of both factors: an error of sqrt(2) 2^-11 in each of P products.
+
+    Errors of weights are the same at every step, so that those of different steps add up.
+    """
+
+    @property
+    def product(self) -> float:
+        return math.sqrt(2) * 2.0**-11
+
+    @property
+    def state(self) -> float:
+        return super().state + self._memory**2 * self.product * math.sqrt(self.P / self.H)
+
+    @property
+    def chain(self) -> float:
+        return super().chain + self._memory**2 * self.product
+
+
+def choices(seed: int) -> list[Choice]:
+    """What these families take, small enough for an emulator."""
+    found: list[Choice] = []
+    for choice in pairwise(seed):
+        choice = {**choice, "projection": "none", "scale": False, "cell": "vanilla", "H": min(choice["H"], 63)}
+        if choice not in found:
+            found.append(choice)
+    return found[:CASES]
+
+
+CHOICES = {dtype: choices(seed) for seed, dtype in enumerate(DTYPES, start=300)}
+
+
+@pytest.fixture(params=FAMILIES)
+def family(request, monkeypatch) -> str:
+    monkeypatch.setenv("FUSED_LSTM_CUDA_FAMILY", request.param)
+    monkeypatch.setattr(operators, "torch", emulated_ops())
+    torch.ops.fused_lstm_emulated.emulate(0, False)
+    return request.param
+
+
+@pytest.mark.parametrize("index", range(CASES))
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_layer(family, dtype, index):
+    torch.ops.fused_lstm_emulated.emulate(index, False)
+    layer, cotangents = layer_of(CHOICES[dtype][index], dtype, seed=7000 + index)
+    arguments = arguments_of(layer)
+    launches = torch.ops.fused_lstm_emulated.launches()
+    actual = operators.train(arguments, cotangents, everything(layer), allow_tf32=True)
+    assert torch.ops.fused_lstm_emulated.launches() == launches + 2, "forward and backward are one launch each"
+    tolerance = Tolerance.of(layer)
+    if dtype == torch.float32:
+        tolerance = Tf32(**vars(tolerance))
+    assert_within(actual, definition(layer, cotangents), tolerance)
+    inferred = operators.infer(arguments, allow_tf32=True)
+    assert_same_bits(inferred, {name: actual[name] for name in inferred})
+
+
+PRELUDE = f"""
+import sys
+sys.path[:0] = {sys.path!r}
+import torch
+from cuda_emulated import emulated_ops
+from layer_cases import Layer
+import operators
+
+operators.torch = emulated_ops()
+ops = torch.ops.fused_lstm_emulated
+"""
+
+NO_LEAVE = PRELUDE + """
+layer = Layer.random(4, 3, 5, 20, dtype=torch.float32)
+operators.train(operators.arguments_of(layer), (torch.ones(4, 3, 20), None, None), 1 | 8 | 16 | 32)
+print(ops.launches())
+"""
+
+WITHOUT_ROOM = PRELUDE + """
+layer = Layer.random(4, 3, 5, 20, dtype=torch.bfloat16)
+pull = (torch.ones(4, 3, 20).bfloat16(), None, None)
+run = lambda: operators.train(operators.arguments_of(layer), pull, 1 | 8 | 16 | 32)
+expected = run()
+ops.emulate(0, True)
+found, again = run(), run()
+print(max(((found[k].double() - expected[k].double()).norm() / expected[k].double().norm()).item() for k in found))
+ops.emulate(0, False)
+before = ops.launches()
+run()
+print(ops.launches() - before)
+"""
+
+
+def run(code: str, family: str) -> tuple[list[str], list[str]]:
+    """Lines of stdout, and warnings, of a process of its own: what was said or failed once is remembered."""
+    environment = {**os.environ, "FUSED_LSTM_CUDA_FAMILY": family}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    printed = [line for line in done.stdout.splitlines() if not line.startswith("ninja: ")]
+    return printed, [line for line in done.stderr.splitlines() if "Warning: " in line]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_float32_needs_leave_to_round(family):
+    (launches,), (warning,) = run(NO_LEAVE, family)
+    assert launches == "0"
+    assert f"fused_lstm: {family} was asked for, but it multiplies float32 as TF32" in warning
+    assert "stepwise serves instead" in warning
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_refused_launch_falls_back_once_with_a_warning(family):
+    """A shared or divided GPU may have no room for a cluster."""
+    (error, launches_afterwards), (warning,) = run(WITHOUT_ROOM, family)
+    assert float(error) < 0.02 and launches_afterwards == "0"
+    assert f"fused_lstm: the kernels of family {family} cannot be launched here (no room" in warning
+
+
+def test_an_unknown_family_is_an_error(family, monkeypatch):
+    monkeypatch.setenv("FUSED_LSTM_CUDA_FAMILY", "fastest")
+    layer, _ = layer_of(CHOICES[torch.bfloat16][0], torch.bfloat16, seed=1)
+    with pytest.raises(ValueError, match='must be auto, stepwise, cluster or grid, but is "fastest"'):
+        operators.infer(arguments_of(layer))
