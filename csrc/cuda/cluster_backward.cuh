@@ -41,8 +41,10 @@ class ClusterBackwardThread {
     clear_tail();
     load_weights();
     open_exchange();
-    UNROLL for (int i = 0; i < S::kPairs; ++i)
-      dc_[i] = 0;
+    UNROLL for (int i = 0; i < S::kPairs; ++i) {
+      dc_[i] = 0, length_[i] = mine(i) ? r_.length_of(row(i)) : 0;
+      load_ahead(0, i);
+    }
     for (int n = 0; n < steps_; ++n) {
       if (S::kBlocks > 1 && n > 0) receive(n);
       UNROLL for (int i = 0; i < S::kPairs; ++i)
@@ -50,6 +52,8 @@ class ClusterBackwardThread {
       block_sync();
       UNROLL for (int strip = 0; strip < S::kStrips; ++strip)
         send_part(n, strip);
+      UNROLL for (int i = 0; i < S::kPairs; ++i)
+        load_ahead(n + 1, i);
       if (S::kBlocks == 1) block_sync();
     }
     if (S::kBlocks > 1 && steps_ > 0) receive(steps_);
@@ -66,7 +70,14 @@ class ClusterBackwardThread {
   const RecurrenceRows& r_;
   int direction_, tile_row_, first_unit_, steps_;
   uint32_t w_[S::kStrips][S::kTiles][4];
+  int length_[S::kPairs];  // 0 where there is no such row or unit
   float dc_[S::kPairs];
+  struct Ahead {  // of a unit and row at the step that comes
+    Floats4 gates;
+    float c, c_before, dy;
+    int here, before;  // places of the step and of the one before it
+    bool cut, cut_after;  // parted from the one before, from the one after
+  } ahead_[S::kPairs];
 
   // --- where things are ----------------------------------------------------------------------------------------------
   FUSED_LSTM_DEVICE const BackwardDirection& d() const { return p_.direction[direction_]; }
@@ -158,31 +169,47 @@ class ClusterBackwardThread {
     return sum;
   }
 
+  // What iteration n needs of memory, fetched while the messages that it waits for are under way.
+  FUSED_LSTM_DEVICE void load_ahead(int n, int i) {
+    const int s = steps_ - 1 - n, length = length_[i];
+    Ahead& a = ahead_[i];
+    if (s < 0 || s >= length) return;
+    const bool last = s + 1 == length, first = s == 0, reverse = d().reverse;
+    a.here = last ? r_.place(time_of(length, s), row(i)) : a.before;
+    a.c = last ? d().cells[pair(i, a.here)] : a.c_before;
+    a.before = first ? 0 : r_.place(time_of(length, s - 1), row(i));
+    a.c_before = first ? state(d().c0, i) : d().cells[pair(i, a.before)];
+    a.gates = reinterpret_cast<const Floats4*>(d().gates)[pair(i, a.here)];
+    a.dy = d().dy ? widened(static_cast<const T*>(d().dy)[a.here * p_.dy_stride + unit(i)]) : 0.0f;
+    a.cut_after = !last && a.cut;
+    a.cut = r_.resets && !(reverse && first) && r_.resets[reverse ? a.before : a.here] != 0;
+  }
+
   // Gradients of the gates of one unit and row, to memory and for the product.
   FUSED_LSTM_DEVICE void cell(int n, int i) {
     if (place(i) >= S::kUnits * S::kRows) return;
-    const int s = steps_ - 1 - n, length = r_.length_of(row(i));
+    const int s = steps_ - 1 - n;
+    const Ahead& now = ahead_[i];
     Gates<float> a{};
-    if (mine(i) && s < length) {
-      const int64_t here = r_.at(time_of(length, s), row(i));
-      float dh = 0;
-      if (s + 1 == length)
-        dh = state(d().dh_n, i), dc_[i] = state(d().dc_n, i);
-      else if (cut(row(i), length, s + 1))
+    if (s < length_[i]) {
+      float dh = now.dy;
+      if (s + 1 == length_[i])
+        dh += state(d().dh_n, i), dc_[i] = state(d().dc_n, i);
+      else if (now.cut_after)
         dc_[i] = 0;
       else
-        dh = received(n, i);
-      if (d().dy) dh += widened(static_cast<const T*>(d().dy)[here * p_.dy_stride + unit(i)]);
-      float c_prev = 0;
-      if (!cut(row(i), length, s))
-        c_prev = s > 0 ? d().cells[pair(i, r_.at(time_of(length, s - 1), row(i)))] : state(d().c0, i);
-      const Floats4 kept = reinterpret_cast<const Floats4*>(d().gates)[pair(i, here)];
-      const Gates<float> gates{kept.value[0], kept.value[1], kept.value[2], kept.value[3]};
+        dh += received(n, i);
+      const float* kept = now.gates.value;
+      const Gates<float> gates{kept[0], kept[1], kept[2], kept[3]};
       const CellGrad<float> grad =
-          Vanilla::backward(gates, c_prev, d().cells[pair(i, here)], dh, dc_[i], Extra<float>{});
+          Vanilla::backward(gates, now.cut ? 0.0f : now.c_before, now.c, dh, dc_[i], Extra<float>{});
       dc_[i] = grad.c_prev, a = grad.gates;
-      put_dgates(i, here, a);
     }
+    put_factors(n, i, a);
+    if (s < length_[i]) put_dgates(i, now.here, a);
+  }
+
+  FUSED_LSTM_DEVICE void put_factors(int n, int i, const Gates<float>& a) const {
     const float all[4] = {a.i, a.f, a.g, a.o};
     const SharedAddress to = S::kGates + (n & 1) * S::kGatesBytes + place(i) / S::kRows * 4 * S::kGateBytes;
     UNROLL for (int gate = 0; gate < 4; ++gate) {

@@ -58,8 +58,8 @@ class ClusterForwardThread {
     load_weights();
     load_bias();
     open_exchange();
+    UNROLL for (int j = 0; j < 2; ++j) { next_[j] = place_of(j, 0); }
     load_ahead(0);
-    cut_next_ = cuts(1);
     for (int s = 0; s < steps_; ++s) {
       if (S::kBlocks > 1 && s > 0) receive(s);
       float sum[2][4] = {};
@@ -83,19 +83,25 @@ class ClusterForwardThread {
   uint32_t w_[2][S::kTiles][4];
   float c_[2];
   Floats4 bias_, pre_[2];
-  uint32_t cut_next_;  // bit j: row j enters the next step with a state of zero
+  int here_[2], next_[2];  // places of this step and the next
+  uint32_t cut_next_;      // bit j: row j enters the next step with a state of zero
 
   // --- where things are ----------------------------------------------------------------------------------------------
   FUSED_LSTM_DEVICE const ForwardDirection& d() const { return p_.direction[direction_]; }
   FUSED_LSTM_DEVICE int row(int j) const { return tile_row_ + 2 * q_ + j; }
   FUSED_LSTM_DEVICE int64_t state_at(int j) const { return int64_t{row(j)} * r_.hidden + unit_; }
-  FUSED_LSTM_DEVICE int64_t place(int j, int s) const {  // (t, b) of a row's step
-    return r_.at(r_.time_of(d().reverse, length_[j], s), row(j));
+  FUSED_LSTM_DEVICE int place_of(int j, int s) const {  // (t, b) of a row's step
+    return s < length_[j] ? r_.place(r_.time_of(d().reverse, length_[j], s), row(j)) : 0;
   }
   FUSED_LSTM_DEVICE T* y_at(int64_t place) const { return static_cast<T*>(d().y) + place * p_.y_stride + unit_; }
   FUSED_LSTM_DEVICE bool cut(int row, int length, int s) const { return r_.cut(d().reverse, row, length, s); }
+  // Which rows enter step s, whose place is next_, with a state of zero.
   FUSED_LSTM_DEVICE uint32_t cuts(int s) const {
-    return (cut(row(0), length_[0], s) ? 1u : 0u) | (cut(row(1), length_[1], s) ? 2u : 0u);
+    uint32_t bits = 0;
+    UNROLL for (int j = 0; j < 2; ++j) {
+      if (r_.resets && s < length_[j] && r_.resets[d().reverse ? here_[j] : next_[j]]) bits |= 1u << j;
+    }
+    return bits;
   }
 
   // --- before the first step -----------------------------------------------------------------------------------------
@@ -238,7 +244,6 @@ class ClusterForwardThread {
     if (s + 1 < steps_) send(s, h);  // first, since others wait for it
     store(s, now);
     load_ahead(s + 1);
-    cut_next_ = cuts(s + 2);
   }
 
   FUSED_LSTM_DEVICE void send(int s, const float (&h)[2]) const {
@@ -272,8 +277,8 @@ class ClusterForwardThread {
       if (!finishes_[j] || s >= length_[j]) continue;
       T h, c;
       narrowed(now[j].h, h), narrowed(now[j].c, c);
-      const int64_t here = place(j, s), at = here * r_.hidden + unit_;
-      *y_at(here) = h;
+      const int64_t at = int64_t{here_[j]} * r_.hidden + unit_;
+      *y_at(here_[j]) = h;
       if (d().gates) {
         const Gates<float>& a = now[j].gates;
         reinterpret_cast<Floats4*>(d().gates)[at] = {{a.i, a.f, a.g, a.o}};
@@ -286,12 +291,16 @@ class ClusterForwardThread {
     }
   }
 
+  // What step s needs of memory, and where it and the step after it lie.
   FUSED_LSTM_DEVICE void load_ahead(int s) {
     UNROLL for (int j = 0; j < 2; ++j) {
+      here_[j] = next_[j];
+      next_[j] = place_of(j, s + 1);
       pre_[j] = {};
       if (finishes_[j] && s < length_[j])
-        pre_[j] = reinterpret_cast<const Floats4*>(d().pre)[place(j, s) * r_.hidden + unit_];
+        pre_[j] = reinterpret_cast<const Floats4*>(d().pre)[int64_t{here_[j]} * r_.hidden + unit_];
     }
+    cut_next_ = cuts(s + 1);
   }
 
   FUSED_LSTM_DEVICE void clear_tail() const {

@@ -111,7 +111,7 @@ std::string beyond_weights_on_chip(const Question& q) {
     return "it multiplies float32 as TF32, which torch.backends.cudnn.rnn.fp32_precision does not allow";
   if (p.batch == 0 || p.steps == 0) return "there is nothing to do";
   constexpr int64_t kMost = std::numeric_limits<int>::max();
-  if (p.steps >= kMost || p.batch >= kMost / 8) return "its counters have 32 bits";
+  if (p.steps > kMost / p.batch / 8) return "it counts steps times rows in 32 bits";
   return "";
 }
 

@@ -19,6 +19,11 @@ struct RecurrenceRows {
   int steps, batch, hidden, directions;
 
   FUSED_LSTM_HD int64_t at(int t, int b) const { return offsets ? offsets[t] + b : t * step_stride + b * row_stride; }
+  // The same with less arithmetic, for T * B < 2^31, which the plan sees to for kernels over all steps.
+  FUSED_LSTM_HD int place(int t, int b) const {
+    if (offsets) return static_cast<int>(offsets[t]) + b;
+    return t * static_cast<int>(step_stride) + b * static_cast<int>(row_stride);
+  }
   FUSED_LSTM_HD int length_of(int b) const {  // rows beyond the batch, which pad a tile, have no steps
     if (b >= batch) return 0;
     if (!lengths) return steps;
