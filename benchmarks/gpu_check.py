@@ -77,9 +77,10 @@ def begin(args: argparse.Namespace) -> dict:
 
 def check(args: argparse.Namespace, results: store.Store, budget: Budget, scratch: Path) -> None:
     run = Run(results, budget, scratch, args.device, args.wheel)
-    for name in SECTIONS:
-        if name not in args.sections and name != "install":
-            continue
+    asked = [name for name in SECTIONS if name in {*args.sections, "install"}]
+    for name in asked:
+        results.sections.setdefault(name, {"status": "not run", "note": "not reached", "rows": []})
+    for name in asked:
         run.section(name)
         (args.out / "table.md").write_text(table.document(results.state))
         if name == "install" and results.sections["install"]["status"] != "complete":

@@ -104,6 +104,7 @@ class Installer:
 
     def _build(self) -> Path:
         target, environment = self._empty(), dict(os.environ)
+        environment["FUSED_LSTM_WERROR"] = "0"  # a compiler that nobody here has seen
         environment["FUSED_LSTM_CUDA"] = "1" if self.device == "cuda" else "0"
         if self.device == "cuda":
             done = self.run([sys.executable, "-c", CAPABILITY], "capability", environment, self.scratch, limit=60)

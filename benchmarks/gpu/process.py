@@ -14,6 +14,7 @@ from pathlib import Path
 
 POLL = 0.05  # seconds
 PATIENCE = 3  # workers that one family may end
+NOT_TRIED = "not tried"
 
 
 @dataclass
@@ -140,7 +141,7 @@ class Supervisor:
             return parts
         for part in parts:
             if part.get("family") == family:
-                done({**part, "status": "failed", "error": f"not tried: {family} ended {PATIENCE} workers before"})
+                done({**part, "status": "failed", "error": f"{NOT_TRIED}: {family} ended {PATIENCE} workers before"})
         return [part for part in parts if part.get("family") != family]
 
     def _one_worker(

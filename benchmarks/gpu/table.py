@@ -162,13 +162,13 @@ def section_lines(state: dict) -> Iterator[str]:
 
 
 def machine_line(state: dict) -> str:
-    identity = state.get("identity", {})
+    identity = state.get("identity")
     if state["device"] == "cpu":
         return "REHEARSAL ON THE CPU: no GPU was used, the times say nothing."
-    return (
-        f"{identity.get('device')}, torch {identity.get('torch')}, fused_lstm {identity.get('version')} "
-        f"({identity.get('commit')}), {state['started']}"
-    )
+    if not identity:
+        return f"No library was found that serves CUDA tensors here, {state['started']}"
+    library = f"fused_lstm {identity['version']} ({identity['commit']})"
+    return f"{identity['device']}, torch {identity['torch']}, {library}, {state['started']}"
 
 
 def served_lines(state: dict) -> Iterator[str]:

@@ -144,6 +144,7 @@ def profile(part: dict, device: str) -> dict:
 
 def _heaviest(events, device: str, rows: int = 8) -> list[dict]:
     name = "self_device_time_total" if device == "cuda" else "self_cpu_time_total"
-    events = [event for event in events if getattr(event, name) > 0]
+    kind = getattr(torch.autograd.DeviceType, device.upper())  # kernels, not the operators that launch them
+    events = [event for event in events if event.device_type == kind and getattr(event, name) > 0]
     events.sort(key=lambda event: -getattr(event, name))
     return [dict(kernel=e.key[:120], calls=e.count, us=getattr(e, name)) for e in events[:rows]]
