@@ -15,8 +15,9 @@ import pytest
 import torch
 from test_gpu_check import ROOT, wheel_of_the_source_tree
 
-from benchmarks.gpu import plan, table
-from benchmarks.gpu.family import VARIABLE, served_by
+import fused_lstm
+from benchmarks.gpu import family, plan, table
+from benchmarks.gpu.family import VARIABLE
 from benchmarks.gpu.install import Installer, Unusable
 from benchmarks.gpu.peers import TOLERANCE, Peers, set_tf32
 from benchmarks.gpu.process import Budget, Ended, Process, Supervisor
@@ -214,20 +215,37 @@ def test_reading_the_sanitizer():
     assert sanitizer_options("", "memcheck") == []
 
 
+# ---- who served
+
+
 @pytest.mark.parametrize(
-    ("text", "family"),
-    [(None, "grid"), ("fused_lstm: grid takes no float64; stepwise runs", "stepwise"), ("grid: another's", "grid")],
+    ("plan", "text", "served"),
+    [
+        (("grid", "grid"), None, "grid"),
+        (("grid", "stepwise"), None, "grid/stepwise"),
+        (("stepwise", "stepwise"), None, "stepwise"),
+        (("grid", "grid"), "fused_lstm: the kernels of family grid cannot be launched here (no); stepwise", "stepwise"),
+        (("grid", "grid"), "fused_lstm: the kernels of family cluster cannot be launched here (no)", "grid"),
+    ],
 )
-def test_who_served(monkeypatch, text, family):
+def test_who_served(monkeypatch, plan, text, served):
     monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.setattr(family, "_not_launched", set())
+    asked = []
 
     def call():
         assert os.environ[VARIABLE] == "grid"
-        if text:
+        if text and not asked:  # said once in a process, true from then on
             warnings.warn(text, stacklevel=1)
 
-    assert served_by("grid", SimpleNamespace(call=lambda which, mode: call)) == family
-    assert VARIABLE not in os.environ
+    def explain(lstm, steps, batch):
+        asked.append((os.environ[VARIABLE], lstm, steps, batch))
+        return SimpleNamespace(forward=plan[0], backward=plan[1])
+
+    monkeypatch.setattr(fused_lstm, "explain", explain, raising=False)
+    peers = SimpleNamespace(device="cuda", fused="the module", part=PART, call=lambda which, mode: call)
+    assert family.served_by("grid", peers) == served == family.served_by("grid", peers)
+    assert asked == [("grid", "the module", 4, 3)] * 2 and VARIABLE not in os.environ
 
 
 # ---- plan and table of a real run
@@ -248,11 +266,11 @@ def test_the_plan_covers_the_grid():
     assert {part.dtype for part in parts[:216]} == {"bf16", "fp16", "tf32"}
 
 
-def grid_row(family: str, eager: float, graph: float | str, **place) -> dict:
-    part = plan.Part(**{"dtype": "bf16", "H": 256, "B": 64, "structure": "1 layer", "T": 128, **place}, family=family)
+def grid_row(by: str, eager: float, graph: float | str, **place) -> dict:
+    part = plan.Part(**{"dtype": "bf16", "H": 256, "B": 64, "structure": "1 layer", "T": 128, **place}, family=by)
     times = {"torch_us": 1280.0, "ours_us": 1280.0 / eager, "ratio": eager}
     replays = {**times, "ratio": graph} if isinstance(graph, float) else graph
-    found = dict(status="done", served=family, right=True, error=1e-3, torch_error=2e-3)
+    found = dict(status="done", served=by, right=True, error=1e-3, torch_error=2e-3)
     return {**part.described(), **found, "inference": {"eager": times, "graph": replays},
             "training": {"eager": times, "graph": replays}}  # fmt: skip
 

@@ -8,10 +8,13 @@ import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+import fused_lstm
+
 if TYPE_CHECKING:
     from .peers import Peers
 
 VARIABLE = "FUSED_LSTM_CUDA_FAMILY"
+_not_launched: set[str] = set()  # families that this process cannot launch: it is warned once, and they stay given up
 
 
 @contextlib.contextmanager
@@ -31,10 +34,27 @@ def forced(family: str) -> Iterator[None]:
 def served_by(family: str, peers: Peers) -> str:
     """Trains a step of ``peers.fused`` with ``family`` asked for; returns the family that ran. Asked nowhere else.
 
-    A family that cannot take a problem says so in a warning that begins with "fused_lstm:", and stepwise runs.
+    Where forward and backward are served by two, both: "cluster/stepwise".
     """
     with forced(family), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         peers.call("fused", "training")()
-    fell_back = any(str(w.message).startswith("fused_lstm:") and family in str(w.message) for w in caught)
-    return "stepwise" if fell_back else family
+        passes = _planned(family, peers)
+    if any(f"family {family} cannot be launched" in str(w.message) for w in caught):
+        _not_launched.add(family)
+    if family in _not_launched:
+        return "stepwise"
+    return "/".join(dict.fromkeys(passes))
+
+
+def _planned(family: str, peers: Peers) -> tuple[str, str]:
+    """Of forward and backward. On the CPU, which has no families, the one asked for."""
+    if peers.device == "cpu":
+        return family, family
+    plan = fused_lstm.explain(peers.fused, peers.part["T"], peers.part["B"])
+    return plan.forward, plan.backward
+
+
+def ran(row: dict) -> bool:
+    """Whether the family of this row of results served the problem, or a part of it."""
+    return row["family"] in row["served"].split("/")

@@ -176,7 +176,7 @@ def served_lines(state: dict) -> Iterator[str]:
     for section in ("families", "graphs", "grid"):
         for family in FAMILIES:
             rows = [row for row in rows_of(state, section) if row["family"] == family and "served" in row]
-            own = sum(row["served"] == family for row in rows)
+            own = sum(family in row["served"].split("/") for row in rows)
             if rows:
                 yield f"* {section}: {family} served {own} of {len(rows)} calls itself"
 
