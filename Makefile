@@ -18,7 +18,7 @@ versions := .ci/constraints.txt pyproject.toml
 build train test sanitize: export FUSED_LSTM_CUDA ?= 0
 
 .DELETE_ON_ERROR:
-.PHONY: help train test lint build wheel sanitize kernel-report clean
+.PHONY: help train test lint build wheel sanitize kernel-report gpu-check clean
 
 help:
 	@echo 'make train     train the sentiment classifier   DATA=path.tsv (your own texts)  ARGS="--epochs 3 ..."'
@@ -28,6 +28,7 @@ help:
 	@echo 'make wheel     build dist/*.whl and show what it needs'
 	@echo 'make sanitize  run the C++ tests instrumented   SANITIZER=asan|ubsan'
 	@echo 'make kernel-report   what nvcc makes of the CUDA kernels, time predicted   ARGS="--output path"'
+	@echo 'make gpu-check check and time the CUDA kernels  PYTHON=python3 (with a torch that has CUDA)  ARGS="--resume"'
 	@echo 'make clean     remove everything that was built, but not $(VENV)'
 	@echo 'All: PYTHON=python3.12 VENV=.venv312 MAX_JOBS=2 FUSED_LSTM_CCACHE=ccache'
 
@@ -82,6 +83,10 @@ sanitize: $(VENV)/.stamp-dev
 
 kernel-report: $(VENV)/.stamp-venv
 	$(python) -m benchmarks.kernel_report $(ARGS)
+
+# Not by $(python): the torch pinned there has no CUDA. PYTHON is the one whose torch sees the GPU.
+gpu-check:
+	$(PYTHON) benchmarks/gpu_check.py $(ARGS)
 
 clean:
 	rm -rf build dist *.egg-info fused_lstm/*.so tests/native/*.so .pytest_cache .ruff_cache .hypothesis
