@@ -79,6 +79,33 @@ def test_layer(family, dtype, index):
     assert_same_bits(inferred, {name: actual[name] for name in inferred})
 
 
+# Units that fill each compiled shape, or all but one.
+SHAPES = {
+    "cluster": [(dtype, H) for dtype in DTYPES for H in (128, 255, 256)]
+    + [(torch.bfloat16, 511), (torch.float16, 512)],
+}
+
+
+@pytest.mark.parametrize(
+    ("family", "dtype", "H"),
+    [(name, *each) for name, shapes in SHAPES.items() for each in shapes],
+    ids=str,
+    indirect=["family"],
+)
+def test_shapes_of_the_device(family, dtype, H):
+    """What was compiled for hardware, not only the small shapes that other tests use."""
+    choice = {**CHOICES[dtype][0], "T": 3, "B": 3, "I": 2, "H": H, "direction": "forward", "rows": "all"}
+    layer, cotangents = layer_of(choice, dtype, seed=H)
+    launches = torch.ops.fused_lstm_emulated.launches()
+    actual = operators.train(arguments_of(layer), cotangents, everything(layer), allow_tf32=True)
+    backward_too = family != "cluster" or dtype != torch.float16 or H <= 256
+    assert torch.ops.fused_lstm_emulated.launches() == launches + (2 if backward_too else 1)
+    tolerance = Tolerance.of(layer)
+    if dtype == torch.float32:
+        tolerance = Tf32(**vars(tolerance))
+    assert_within(actual, definition(layer, cotangents), tolerance)
+
+
 PRELUDE = f"""
 import sys
 sys.path[:0] = {sys.path!r}

@@ -30,6 +30,7 @@
 //             float
 //                                                    (as TF32: float with a mantissa of 10 bits)
 // numbers     pack<T>(low, high)  round_to_tf32(x)     otherwise as in cell/float16.h
+//             quick_exp2(x)  quick_reciprocal(x)     good to 2^-22, no denormals
 // launch      launch(Launch, kernel, arguments)      null, or why nothing was launched
 //
 // Fragments of mma, with g = lane / 4, q = lane % 4, n = values in a register (2 of 16 bits, 1 float), K as above:

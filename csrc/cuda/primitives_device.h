@@ -152,6 +152,17 @@ FUSED_LSTM_DEVICE float round_to_tf32(float x) {
   return __uint_as_float(y);
 }
 
+FUSED_LSTM_DEVICE float quick_exp2(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+FUSED_LSTM_DEVICE float quick_reciprocal(float x) {
+  float y;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
 template <class T>
 FUSED_LSTM_DEVICE uint32_t pack(float low, float high);
 template <>

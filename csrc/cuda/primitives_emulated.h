@@ -152,6 +152,9 @@ inline float round_to_tf32(float x) {
   return float_of((bits_of(x) + 0x1000) & 0xffffe000);
 }
 
+inline float quick_exp2(float x) { return std::exp2(x); }
+inline float quick_reciprocal(float x) { return 1 / x; }
+
 template <class T>
 uint32_t pack(float low, float high) {
   T a, b;
