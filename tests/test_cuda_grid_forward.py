@@ -10,7 +10,7 @@ import torch
 from native_module import load
 from recurrence_cases import DTYPES, Case, assert_right, assert_same_bits, definition, drawn, noticed, run_forward
 
-SHAPES = load().grid.forward_shapes
+*SHAPES, DEVICE_SHAPE = load().grid.forward_shapes
 CASES_PER_SHAPE, SEEDS_PER_CASE = 6, 3  # every kind of schedule once
 
 
@@ -37,6 +37,12 @@ def test_forward(emulation, monkeypatch, shape, dtype):
             results.append(run(case, groups))
             assert_right(case, results[-1], expected)
         assert_same_bits(results)
+
+
+def test_a_shape_of_the_device(emulation, monkeypatch):
+    case = Case(DEVICE_SHAPE, torch.bfloat16, 3, 20, 250, direction="reverse")
+    emulation.options(2)
+    assert_right(case, run(case), definition(case, monkeypatch))
 
 
 @pytest.mark.parametrize("seed", range(30))

@@ -14,25 +14,6 @@
 
 namespace fused_lstm::cuda {
 
-// T: float (products in TF32), BFloat16 or Float16. kHidden: H rounded up. kRegisterTiles: of a warp's tiles of
-// weights, those that stay in registers, 16 for each.
-template <class T_, int kHidden_, int kWarps_, int kRegisterTiles_>
-struct GridForwardShape {
-  using T = T_;
-  static constexpr int kHidden = kHidden_, kWarps = kWarps_, kThreads = kWarps * 32;
-  using Product = GridProductShape<T, kHidden, kHidden, 4, kWarps, kRegisterTiles_>;
-  // Parts of sums: for each tile and warp 8 rows of 16 units, four gates each; rows are 16 bytes longer than that, so
-  // that lanes do not meet in a bank.
-  static constexpr int kPartRowBytes = (kGridUnits + 1) * 16, kPartBytes = kGridRows * kPartRowBytes;
-  static constexpr int kPartials = Product::kWeightBytes, kAhead = kPartials + kGridChunk * kWarps * kPartBytes;
-  static constexpr int kRows = kAhead + 2 * kGridPairs * 16;
-  static constexpr int kStage = (kRows - kPartials) / Product::kStripBytes;
-  using Group = GridGroup<kThreads, kRows>;
-
-  static constexpr int shared_bytes(int tiles) { return kRows + grid_row_bytes(tiles); }  // with so many in a group
-  static constexpr int kSharedBytes = shared_bytes(kGridUsualTiles);
-};
-
 template <class S>
 class GridForwardThread {
  public:
@@ -68,7 +49,7 @@ class GridForwardThread {
  private:
   using T = typename S::T;
   using Product = typename S::Product;
-  using Group = typename S::Group;
+  using Group = GridGroup<S::kThreads, S::kRows>;
   static constexpr int kPairs = Group::kPairs;
 
   const ForwardRecurrence& p_;
@@ -188,7 +169,7 @@ class GridForwardThread {
       multiply<1>(at);
     block_sync();
     copy_wait<1>();
-    CellState<float> now[kPairs];
+    CellState<float> now[kPairs] = {};
     UNROLL for (int i = 0; i < kPairs; ++i) {
       if (!alive(at, i)) continue;
       now[i] = cell(at.chunk, i, n);
@@ -256,12 +237,6 @@ class GridForwardThread {
 template <class S>
 FUSED_LSTM_KERNEL(S::kThreads) grid_forward(FUSED_LSTM_ARGUMENT GridArguments<ForwardRecurrence> a) {
   GridForwardThread<S>(a).run();
-}
-
-// Bytes of global memory that a launch needs, zero at its beginning.
-template <class S>
-int64_t grid_forward_workspace(const RecurrenceRows& r, int batch_groups) {
-  return grid_flag_bytes(r, batch_groups) + S::Product::exchange_bytes(r);
 }
 
 template <class S>

@@ -13,17 +13,11 @@
 //
 // No block may wait for one that is not running: launches are cooperative.
 
+#include "cuda/grid_shapes.h"
 #include "cuda/primitives.h"
 #include "cuda/recurrence.h"
 
 namespace fused_lstm::cuda {
-
-constexpr int kGridUnits = 16;                                   // of a block
-constexpr int kGridRows = 8;                                     // of a tile
-constexpr int kGridChunk = 2;                                    // tiles worked on at once
-constexpr int kGridPairs = kGridChunk * kGridRows * kGridUnits;  // of a row and a unit, in a chunk
-
-constexpr int kGridUsualTiles = 8;  // in a group: its share of shared memory must be there on every device
 
 template <class Recurrence>
 struct GridArguments {
@@ -31,19 +25,6 @@ struct GridArguments {
   unsigned char* workspace;  // zero
   int batch_groups;
 };
-
-FUSED_LSTM_HD int grid_blocks(int hidden) { return (hidden + kGridUnits - 1) / kGridUnits; }  // of a group
-FUSED_LSTM_HD int grid_tiles(int batch) { return (batch + kGridRows - 1) / kGridRows; }
-// Of the group that has most.
-FUSED_LSTM_HD int grid_most_tiles(int batch, int groups) { return (grid_tiles(batch) + groups - 1) / groups; }
-FUSED_LSTM_HD int64_t grid_flag_bytes(const RecurrenceRows& r, int groups) {
-  constexpr int64_t kLine = 128;
-  return (int64_t{r.directions} * groups * grid_blocks(r.hidden) * 4 + kLine - 1) / kLine * kLine;
-}
-
-// Of a block's shared memory, what depends on the number of tiles: a float for every row and unit, the rows' lengths,
-// the tiles' steps.
-constexpr int grid_row_bytes(int tiles) { return (tiles * (kGridRows * (kGridUnits + 1) * 4 + 4) + 15) / 16 * 16; }
 
 // Where a thread is in the work of its group. Step: 0, 1, ... as the kernel counts them.
 struct GridTurn {

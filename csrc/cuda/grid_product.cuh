@@ -13,32 +13,6 @@
 
 namespace fused_lstm::cuda {
 
-// kInner: length of the sums. A unit contributes kInner / kHidden to it.
-template <class Factor_, int kHidden_, int kInner_, int kStrips_, int kWarps_, int kRegisterTiles_>
-struct GridProductShape {
-  using Factor = Factor_;
-  static constexpr int kHidden = kHidden_, kInner = kInner_, kStrips = kStrips_, kWarps = kWarps_;
-  static constexpr int kPer = Operand<Factor>::kPerWord, kDepth = Operand<Factor>::kDepth, kSpan = 2 * kDepth;
-  static constexpr int kTiles = kInner / kDepth / kWarps;
-  static constexpr int kRegisterTiles = kRegisterTiles_ < kTiles ? kRegisterTiles_ : kTiles;
-  static constexpr int kRegisters = kRegisterTiles * kStrips * 4;  // full of weights
-  static constexpr int kStripBytes = kWarps * 32 * 16;
-  static constexpr int kWeightBytes = (kTiles - kRegisterTiles) * kStrips * kStripBytes;
-  static constexpr int kTileElements = kInner * kGridRows;  // of the exchange
-  static constexpr int kUnits = kHidden / kWarps;  // that a warp's part of the sum comes from
-  static_assert(kInner % (kSpan * kWarps) == 0, "tiles are loaded in pairs");
-  static_assert(kUnits / kGridUnits < 32, "a lane for every flag");
-
-  // Of row 0 in its tile.
-  FUSED_LSTM_HD static int64_t exchange_at(int64_t tile, int k) {
-    return tile * kTileElements + k / kSpan * (kGridRows * kSpan) + k % kSpan;
-  }
-  // Two buffers of all rows.
-  FUSED_LSTM_HD static int64_t exchange_bytes(const RecurrenceRows& r) {
-    return int64_t{2} * r.directions * grid_tiles(r.batch) * kTileElements * sizeof(Factor);
-  }
-};
-
 template <class P>
 class GridProduct {
  public:
@@ -75,11 +49,12 @@ class GridProduct {
   template <int kCount>
   FUSED_LSTM_DEVICE void multiply(const Factor* exchange, float (&sum)[kCount][P::kStrips][4]) const {
     constexpr int kChains = P::kStrips > 1 ? 1 : 2;  // of products that wait for each other, for every strip
-    constexpr int kPairs = P::kTiles / 2, kMost = P::kRegisters < 128 || kCount == 1 ? 4 : 2;
+    constexpr int kPairs = P::kTiles / 2, kMost = P::kRegisters <= 96 || kCount == 1 ? 4 : 2;
     constexpr int kAhead = kPairs < kMost ? kPairs : kMost;  // pairs of tiles that are loaded at once
     float more[kChains][kCount][P::kStrips][4] = {};
     const Factor* from = exchange + part_ * (P::kTiles * P::kDepth * kGridRows) + g_ * P::kSpan + 4 * P::kPer * q_;
     UNROLL for (int first = 0; first < kPairs; first += kAhead) {
+      if (2 * first >= P::kRegisterTiles) warp_sync();  // else the compiler fetches weights so early that it must spill
       Words4 b[kAhead][kCount];
       UNROLL for (int i = 0; i < kAhead; ++i) {
         UNROLL for (int c = 0; c < kCount; ++c)

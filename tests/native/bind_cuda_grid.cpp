@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "bind.h"
+#include "cuda/grid_backward.cuh"
 #include "cuda/grid_forward.cuh"
 #include "recurrence.h"
 
@@ -40,8 +41,16 @@ class Workspace {
 template <class T, int kHidden, int kWarps, int kTiles>
 void run_forward(const cuda::ForwardRecurrence& p, int batch_groups) {
   using Shape = cuda::GridForwardShape<T, kHidden, kWarps, kTiles>;
-  Workspace workspace(cuda::grid_forward_workspace<Shape>(p.rows, batch_groups));
+  Workspace workspace(cuda::grid_workspace<Shape>(p.rows, batch_groups));
   require_launched(cuda::launch_grid_forward<Shape>(p, batch_groups, workspace.data(), nullptr));
+  workspace.check();
+}
+
+template <class T, int kHidden, int kWarps, int kTiles>
+void run_backward(const cuda::BackwardRecurrence& p, int batch_groups) {
+  using Shape = cuda::GridBackwardShape<T, kHidden, kWarps, kTiles>;
+  Workspace workspace(cuda::grid_workspace<Shape>(p.rows, batch_groups));
+  require_launched(cuda::launch_grid_backward<Shape>(p, batch_groups, workspace.data(), nullptr));
   workspace.check();
 }
 
@@ -55,10 +64,13 @@ struct Shape {
   {                                                                                 \
     H, W, R, { run<float, H, W, R>, run<BFloat16, H, W, R>, run<Float16, H, W, R> } \
   }
-// One warp; more; all weights in registers, half of them in shared memory, most of them.
-constexpr Shape<cuda::ForwardRecurrence> kForward[] = {FUSED_LSTM_SHAPE(run_forward, 32, 1, 4),
-                                                       FUSED_LSTM_SHAPE(run_forward, 64, 2, 2),
-                                                       FUSED_LSTM_SHAPE(run_forward, 128, 4, 1)};
+// One warp; more; all weights in registers, half of them in shared memory, most of them. And as large as on the device.
+constexpr Shape<cuda::ForwardRecurrence> kForward[] = {
+    FUSED_LSTM_SHAPE(run_forward, 32, 1, 4), FUSED_LSTM_SHAPE(run_forward, 64, 2, 2),
+    FUSED_LSTM_SHAPE(run_forward, 128, 4, 1), FUSED_LSTM_SHAPE(run_forward, 256, 8, 8)};
+constexpr Shape<cuda::BackwardRecurrence> kBackward[] = {
+    FUSED_LSTM_SHAPE(run_backward, 32, 1, 16), FUSED_LSTM_SHAPE(run_backward, 64, 2, 8),
+    FUSED_LSTM_SHAPE(run_backward, 128, 4, 3), FUSED_LSTM_SHAPE(run_backward, 256, 8, 32)};
 #undef FUSED_LSTM_SHAPE
 
 template <class Recurrence, size_t n>
@@ -82,10 +94,16 @@ void bind_cuda_grid(py::module_& whole) {
   py::module_ m = whole.def_submodule("grid");
   using Shape = std::tuple<int, int, int>;
   m.attr("forward_shapes") = names(kForward);
+  m.attr("backward_shapes") = names(kBackward);
   m.def("forward", [](Shape shape, int dtype, const std::vector<Addresses>& directions,
                       const std::vector<bool>& reverse, const Addresses& common, const Sizes& sizes, int batch_groups) {
     run(kForward, shape, dtype, forward_from(directions, reverse, common, sizes), batch_groups);
   });
+  m.def("backward",
+        [](Shape shape, int dtype, const std::vector<Addresses>& directions, const std::vector<bool>& reverse,
+           const Addresses& common, const Sizes& sizes, int batch_groups) {
+          run(kBackward, shape, dtype, backward_from(directions, reverse, common, sizes), batch_groups);
+        });
 }
 
 }  // namespace fused_lstm::native
