@@ -60,7 +60,7 @@ def test_the_loop_over_steps_in_machine_code(source, arch, tmp_path):
 
 
 def test_primitives_without_clusters_compile_for_older_devices(tmp_path):
-    """What needs sm_90 stays away from code for sm_80; mma, matrices and flags are there."""
+    """What needs sm_90 stays away from code for sm_80; mma, matrices, copies and flags are there."""
     source = tmp_path / "old.cu"
     source.write_text("""
         #include "cuda/primitives.h"
@@ -69,10 +69,12 @@ def test_primitives_without_clusters_compile_for_older_devices(tmp_path):
           float d[4] = {};
           uint32_t a[4];
           shared_store(16 * thread_rank(), Words4{});
+          copy_async(16 * thread_rank(), x), copy_commit(), copy_wait<0>();
           block_sync();
           load_matrices(a, 16 * thread_rank());
           mma<float>(d, a, a[0], a[1]), mma<BFloat16>(d, a, a[0], a[1]), mma<Float16>(d, a, a[0], a[1]);
-          flag_release(flag, pack<Float16>(d[0], d[1])), flag_wait(flag, 1);
+          exchange_store(x, d[0]);
+          flag_release(flag, pack<Float16>(d[0], d[1])), flag_wait(flag, exchange_load(x).word[0]);
           x[block_index()] = round_to_tf32(d[2]);
         }
         }

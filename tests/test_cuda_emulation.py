@@ -52,6 +52,25 @@ def test_flags_order_blocks_of_a_cooperative_launch(emulation, seed):
     np.testing.assert_array_equal(out, np.cumsum(np.arange(7)))
 
 
+def passing_on(blocks: int, threads: int) -> np.ndarray:
+    block, me = np.arange(blocks)[:, None], np.arange(threads)
+    return ((me + 4 * block) % threads + block).ravel()
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_what_a_block_publishes_reaches_the_others(emulation, seed):
+    emulation.options(seed)
+    out = emulation.small("passing_on", clusters=5, threads=64, cooperative=True)
+    np.testing.assert_array_equal(out, passing_on(5, 64))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_copies_arrive_when_waited_for(emulation, seed):
+    emulation.options(seed)
+    out = emulation.small("copied", clusters=16, threads=32, rounds=4)[: 4 * 32 * 4].reshape(4, 32, 4)
+    np.testing.assert_array_equal(out, np.broadcast_to(1 + np.arange(16).reshape(4, 1, 4), out.shape))
+
+
 # --- seeds ------------------------------------------------------------------------------------------------------------
 
 
@@ -149,6 +168,19 @@ def test_a_missing_flag_is_caught(emulation):
     assert not all(out)
 
 
+@pytest.mark.parametrize("forgotten", ["flag_wait", "flag_release", "block_sync"])
+def test_a_forgotten_step_of_publishing_is_caught(emulation, forgotten):
+    arguments = {"clusters": 5, "threads": 64, "cooperative": True}
+    noticed = caught(emulation, passing_on(5, 64), "passing_on", forgotten=[forgotten], **arguments)
+    assert sum(map(bool, noticed)) >= len(SEEDS) * 2 // 3
+
+
+def test_a_missing_wait_for_a_copy_is_caught_under_every_seed(emulation):
+    expected = np.repeat(1 + np.arange(4), 32)
+    noticed = caught(emulation, expected, "copied", forgotten=["copy_wait"], clusters=4, threads=32)
+    assert all("shared_load: byte" in text and "still being copied" in text for text in noticed)
+
+
 def test_blocks_that_need_not_be_resident_must_not_be_waited_for(emulation):
     noticed = []
     for seed in SEEDS:
@@ -170,6 +202,7 @@ def test_blocks_that_need_not_be_resident_must_not_be_waited_for(emulation):
         ("out_of_range", {"rounds": 1000}, " lie outside the 4096 bytes of shared memory"),
         ("misaligned", {}, "shared_store: byte 2 of shared memory is not aligned to 4"),
         ("stores_into_an_mbarrier", {}, "shared_store: byte 12 of shared memory belongs to an mbarrier"),
+        ("copies_into_what_is_copied", {}, "copy_async: byte 0 of shared memory is still being copied"),
         ("two_counts", {}, "named_sync: some expect"),
         ("neighbours", {"threads": 48}, "launch: bad thread count"),
         ("neighbours", {"cluster_size": 17}, "launch: bad cluster size"),

@@ -5,9 +5,12 @@
 //
 // A broken rule ends the launch with an Error that names block and thread. Detected: reads of shared memory that nobody
 // wrote, addresses out of range, diverged warps, barriers that disagree or never complete (deadlock), wrong byte counts
-// of mbarriers, messages to blocks that have exited, blocks that wait for blocks which need not be resident. Not
-// modelled: weak memory order (fences, proxies, scopes), races of plain loads and stores except through the order that
-// a seed happens to draw, registers, time.
+// of mbarriers, messages to blocks that have exited, blocks that wait for blocks which need not be resident, reads of
+// what is still being copied. Memory order is modelled where blocks meet in global memory: what a block stores there
+// for others stays under way until one of its flags arrives that was released by the same thread later, or by another
+// after a meeting of the block in between (named barriers and warps do not count). Not modelled: other weak memory
+// order (fences, proxies, scopes), races of plain loads and stores except through the order that a seed happens to
+// draw, registers, time.
 
 #include <cstdarg>
 #include <cstdint>
@@ -16,136 +19,12 @@
 #include <functional>
 #include <map>
 #include <memory>
-#include <set>
-#include <stdexcept>
 #include <string>
 #include <vector>
 
-#include "cuda/fiber.h"
+#include "cuda/emulator_state.h"
 
 namespace fused_lstm::cuda::emulator {
-
-struct Error : std::runtime_error {
-  using runtime_error::runtime_error;
-};
-
-// Who goes next, and when a message arrives. A fixed or uniformly random order misses most faults: blocks stay abreast.
-// Random priorities of warps let one block run as far ahead as the barriers allow.
-enum class Order { kRandom, kPriority };
-enum class Delivery { kEager, kRandom, kLate };
-
-struct Schedule {
-  Order order;
-  Delivery delivery;
-  uint64_t seed;
-
-  static Schedule drawn_from(uint64_t seed) {
-    constexpr std::pair<Order, Delivery> kKinds[] = {
-        {Order::kPriority, Delivery::kEager}, {Order::kPriority, Delivery::kLate}, {Order::kRandom, Delivery::kRandom}};
-    return {kKinds[seed % 3].first, kKinds[seed % 3].second, seed};
-  }
-};
-
-// Mistakes planted for the tests of the tests, as if the author of a kernel had made them.
-struct Faults {
-  std::set<std::string> forgotten;  // primitives that do nothing
-  int push_shift = 0;  // bytes that every push misses its place by
-};
-
-struct Options {
-  uint64_t seed = 0;
-  Faults faults;
-};
-
-// What a launch did; equal for equal seeds.
-struct Trace {
-  uint64_t switches = 0, pushes = 0, products = 0;
-  uint64_t order = 0;  // a hash of who ran when
-};
-
-inline Options g_options;
-inline Trace g_trace;
-inline uint64_t g_launches = 0;  // since the beginning
-
-class Chance {
- public:
-  explicit Chance(uint64_t seed) : state_(seed * 0x9E3779B97F4A7C15 + 0x1234567) {
-    for (int i = 0; i < 8; ++i) next();
-  }
-  uint64_t next() {  // xorshift64*
-    state_ ^= state_ >> 12, state_ ^= state_ << 25, state_ ^= state_ >> 27;
-    return state_ * 0x2545F4914F6CDD1D >> 8;
-  }
-  uint64_t below(uint64_t n) { return next() % n; }
-  bool one_in(uint64_t n) { return below(n) == 0; }
-
- private:
-  uint64_t state_;
-};
-
-struct Block;
-
-struct Fiber {
-  Context context;
-  Block* block = nullptr;
-  int id = 0, thread = 0, lane = 0, warp = 0, grid_warp = 0;
-  bool done = false;
-  const char* at = "start";
-};
-using Waiting = std::vector<Fiber*>;
-
-// Where a number of threads meet.
-struct Meeting {
-  int arrived = 0, expected = 0;
-  Waiting waiting;
-};
-
-struct Warp : Meeting {
-  const char* operation = nullptr;
-  alignas(16) unsigned char in[32][64];
-  alignas(16) unsigned char out[32][32];
-};
-
-struct Mbarrier {
-  int count = 0, pending = 0;
-  int64_t bytes = 0;  // announced minus arrived; messages may overtake their announcement
-  uint64_t phase = 0;
-  Waiting waiting;
-};
-
-struct Cluster {
-  int index = 0, running = 0;
-  std::vector<Block*> blocks;
-  Meeting meeting;
-};
-
-enum class Byte : unsigned char { kUnwritten, kWritten, kMbarrier };
-
-struct Block {
-  int index = 0, rank = 0, running = 0;
-  Cluster* cluster = nullptr;
-  std::vector<unsigned char> shared;
-  std::vector<Byte> state;  // of every byte of it
-  std::vector<Warp> warps;
-  Meeting meeting;
-  std::map<int, Meeting> named;
-  std::map<uint32_t, Mbarrier> mbarriers;
-};
-
-// On its way: bytes to a block's shared memory, or (block is null) a flag in global memory.
-struct Message {
-  Block* block;
-  uint32_t at, mbarrier;
-  unsigned char bytes[16];
-  uint32_t* flag;
-  uint32_t value;
-};
-
-struct Grid {
-  int clusters, cluster_size, threads;
-  uint32_t shared_bytes;
-  bool cooperative;  // all blocks are resident at once
-};
 
 class Machine;
 inline Machine* g_machine = nullptr;
@@ -181,6 +60,16 @@ class Machine {
     else
       in_flight_.push_back(message);
   }
+  Moment now() { return {g_self->id, serial_++, g_self->block->meetings}; }
+  void send(const ExchangeStore& store) {
+    if (schedule_.delivery == Delivery::kEager)
+      deliver(store);
+    else
+      g_self->block->stores.push_back(store), ++stores_;
+  }
+  bool arrives_at_once() {
+    return schedule_.delivery == Delivery::kEager || (schedule_.delivery == Delivery::kRandom && chance_.one_in(2));
+  }
   Mbarrier& mbarrier(Block& block, uint32_t at, const char* primitive);
   void update(Mbarrier& m);
   // Checks a range of the block's shared memory and, for reads, that every byte was written.
@@ -198,6 +87,8 @@ class Machine {
   std::vector<Fiber> fibers_;
   std::vector<Message> in_flight_;
   std::map<const uint32_t*, Waiting> flags_;
+  uint64_t serial_ = 0;
+  size_t stores_ = 0;  // of all blocks, on their way
   std::vector<std::vector<Fiber*>> ready_;  // per warp of the grid
   std::vector<uint64_t> priority_;
   int ready_count_ = 0, started_ = 0, resident_ = 0, running_clusters_ = 0;
@@ -217,7 +108,11 @@ class Machine {
   void ready(Fiber* f) { ready_[f->grid_warp].push_back(f), ++ready_count_; }
   Fiber* next();
   void deliver(const Message& m);
+  void deliver(const ExchangeStore& store) { std::memcpy(store.to, store.bytes, store.size); }
+  template <class Which>
+  void deliver_stores(Block& from, Which which);
   bool deliver_one();
+  void deliver_one_store();
   void step(Fiber* f);
   void check_end();
   std::string stuck() const;
@@ -341,6 +236,8 @@ inline unsigned char* Machine::shared(Block& b, uint32_t at, uint32_t bytes, boo
     fail("%s: bytes %u to %u lie outside the %u bytes of shared memory", primitive, at, at + bytes, grid_.shared_bytes);
   for (uint32_t i = at; i < at + bytes; ++i) {
     if (b.state[i] == Byte::kMbarrier) fail("%s: byte %u of shared memory belongs to an mbarrier", primitive, i);
+    if (b.state[i] == Byte::kCopying)
+      fail("%s: byte %u of shared memory is still being copied (no copy_wait)", primitive, i);
     if (write)
       b.state[i] = Byte::kWritten;
     else if (b.state[i] == Byte::kUnwritten)
@@ -351,6 +248,10 @@ inline unsigned char* Machine::shared(Block& b, uint32_t at, uint32_t bytes, boo
 
 inline void Machine::deliver(const Message& m) {
   if (m.flag) {
+    deliver_stores(*m.block, [&](const ExchangeStore& s) {
+      return s.moment.meetings < m.moment.meetings ||
+             (s.moment.fiber == m.moment.fiber && s.moment.serial < m.moment.serial);
+    });
     *m.flag = m.value;
     wake(flags_[m.flag]);
     return;
@@ -360,6 +261,33 @@ inline void Machine::deliver(const Message& m) {
   Mbarrier& barrier = mbarrier(*m.block, m.mbarrier, "push");
   barrier.bytes -= sizeof(m.bytes);
   update(barrier);
+}
+
+template <class Which>
+void Machine::deliver_stores(Block& from, Which which) {
+  std::vector<ExchangeStore> rest;
+  for (const ExchangeStore& store : from.stores)
+    if (which(store))
+      deliver(store), --stores_;
+    else
+      rest.push_back(store);
+  from.stores.swap(rest);
+}
+
+// Any that is under way, but of those to one place the first.
+inline void Machine::deliver_one_store() {
+  size_t k = chance_.below(stores_);
+  for (const auto& b : blocks_) {
+    if (k >= b->stores.size()) {
+      k -= b->stores.size();
+      continue;
+    }
+    for (size_t i = 0; i < k; ++i)
+      if (b->stores[i].to == b->stores[k].to) k = i;
+    deliver(b->stores[k]), --stores_;
+    b->stores.erase(b->stores.begin() + static_cast<std::ptrdiff_t>(k));
+    return;
+  }
 }
 
 // Pushes overtake each other freely; values of one flag do not.
@@ -424,6 +352,7 @@ inline void Machine::run() {
   start_clusters();
   while (running_clusters_ > 0) {
     if (schedule_.delivery == Delivery::kRandom && chance_.one_in(8)) deliver_one();
+    if (stores_ > 0 && schedule_.delivery == Delivery::kRandom && chance_.one_in(8)) deliver_one_store();
     if (Fiber* f = next())
       step(f);
     else if (!deliver_one())
@@ -431,6 +360,7 @@ inline void Machine::run() {
   }
   while (deliver_one()) {
   }
+  for (const auto& b : blocks_) deliver_stores(*b, [](const ExchangeStore&) { return true; });
   check_end();
 }
 

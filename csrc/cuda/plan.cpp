@@ -9,6 +9,7 @@
 
 #include "cell/variants.h"
 #include "cuda/cluster_shapes.h"
+#include "cuda/grid_shapes.h"
 
 namespace fused_lstm::cuda {
 namespace {
@@ -50,14 +51,23 @@ constexpr DType kDTypeOf<Float16> = DType::kFloat16;
 
 struct ShapeFacts {
   DType dtype;
-  int hidden, blocks, threads;
-  int64_t shared_bytes;
-  int factor_bytes;  // of a weight on chip
+  int hidden, blocks, threads;  // blocks: of a cluster
+  int factor_bytes;             // of a weight on chip
+  int (*shared_bytes)(int tiles);  // that a block works on
+  int64_t (*workspace_bytes)(const RecurrenceRows&, int batch_groups);
 };
 
 template <class S, class Factor>
 ShapeFacts cluster_facts() {
-  return {kDTypeOf<typename S::T>, S::kHidden, S::kBlocks, S::kThreads, S::kSharedBytes, sizeof(Factor)};
+  return {kDTypeOf<typename S::T>, S::kHidden,      S::kBlocks,
+          S::kThreads,             sizeof(Factor), [](int) { return S::kSharedBytes; },
+          nullptr};
+}
+
+template <class S>
+ShapeFacts grid_facts() {
+  return {kDTypeOf<typename S::T>, S::kHidden, 0, S::kThreads, sizeof(typename S::Product::Factor), &S::shared_bytes,
+          &grid_workspace<S>};
 }
 
 const std::vector<ShapeFacts>& cluster_shapes(Pass pass) {
@@ -67,6 +77,16 @@ const std::vector<ShapeFacts>& cluster_shapes(Pass pass) {
 #define FUSED_LSTM_FACTS(T, H, C, K) \
   cluster_facts<ClusterBackwardShape<T, H, C, K>, ClusterBackwardShape<T, H, C, K>::Factor>(),
   static const std::vector<ShapeFacts> backward = {FUSED_LSTM_FOR_EACH_CLUSTER_BACKWARD_SHAPE(FUSED_LSTM_FACTS)};
+#undef FUSED_LSTM_FACTS
+  return pass == Pass::kForward ? forward : backward;
+}
+
+const std::vector<ShapeFacts>& grid_shapes(Pass pass) {
+#define FUSED_LSTM_FACTS(T, H, W, R) grid_facts<GridForwardShape<T, H, W, R>>(),
+  static const std::vector<ShapeFacts> forward = {FUSED_LSTM_FOR_EACH_GRID_FORWARD_SHAPE(FUSED_LSTM_FACTS)};
+#undef FUSED_LSTM_FACTS
+#define FUSED_LSTM_FACTS(T, H, W, R) grid_facts<GridBackwardShape<T, H, W, R>>(),
+  static const std::vector<ShapeFacts> backward = {FUSED_LSTM_FOR_EACH_GRID_BACKWARD_SHAPE(FUSED_LSTM_FACTS)};
 #undef FUSED_LSTM_FACTS
   return pass == Pass::kForward ? forward : backward;
 }
@@ -116,6 +136,10 @@ std::string beyond_weights_on_chip(const Question& q) {
 }
 
 int64_t tiles_of(const Problem& p) { return (p.batch + kTileRows - 1) / kTileRows; }
+
+Offer short_of_shared_memory(int64_t needed, const Device& device) {
+  return refusing(words("a block needs ", needed, " bytes of shared memory, the device gives ", device.shared_bytes));
+}
 
 Offer offer_stepwise(const Question& q, Pass pass) {
   Offer offer;

@@ -37,6 +37,7 @@ struct Offer {
   int blocks = 0;       // of one of them
   int threads = 0;      // of a block
   int batch_groups = 0;  // grid: parts that the batch is dealt to
+  int64_t workspace_bytes = 0;  // grid: of device memory, for each launch
   int launches = 0;     // persistent families: directions one after the other need two
   int64_t shared_bytes = 0;   // of a block
   int64_t weight_bytes = 0;   // held on chip, all blocks together

@@ -9,6 +9,7 @@
 #define FUSED_LSTM_KERNEL(threads) __global__ void __launch_bounds__(threads, 1)
 #define FUSED_LSTM_DEVICE __device__ __forceinline__
 #define UNROLL _Pragma("unroll")
+#define NO_UNROLL _Pragma("unroll 1")
 #define FUSED_LSTM_ARGUMENT const __grid_constant__  // read where it lies, not copied
 
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
@@ -43,6 +44,15 @@ FUSED_LSTM_DEVICE V shared_load(SharedAddress at) {
 template <class V>
 FUSED_LSTM_DEVICE void shared_store(SharedAddress at, const V& v) {
   *reinterpret_cast<V*>(shared_memory() + at) = v;
+}
+
+FUSED_LSTM_DEVICE void copy_async(SharedAddress at, const void* from) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(window(at)), "l"(from) : "memory");
+}
+FUSED_LSTM_DEVICE void copy_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+template <int kStillUnderWay>
+FUSED_LSTM_DEVICE void copy_wait() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(kStillUnderWay) : "memory");
 }
 
 // --- barriers of a block
@@ -133,8 +143,30 @@ FUSED_LSTM_DEVICE void push(PeerAddress to, const Words4& v, PeerAddress mbarrie
 
 #endif  // FUSED_LSTM_HAS_CLUSTERS
 
+// --- global memory between blocks
+// ----------------------------------------------------------------------------------------
+//
+// Ordinary (weak) stores and loads; flags order them. The stores of a block happen before its meeting, that before the
+// fence and the store of the flag (a release pattern, which is cumulative), the acquiring load that sees it before the
+// meeting of the reader's warp, that before the loads. Loads pass by L1, which would only be filled with what is read
+// once.
+
+template <class V>
+FUSED_LSTM_DEVICE void exchange_store(void* to, const V& v) {
+  *static_cast<V*>(to) = v;
+}
+FUSED_LSTM_DEVICE Words4 exchange_load(const void* from) {
+  Words4 v;
+  asm volatile("ld.global.cg.v4.u32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(v.word[0]), "=r"(v.word[1]), "=r"(v.word[2]), "=r"(v.word[3])
+               : "l"(from)
+               : "memory");
+  return v;
+}
+
+// A release store would bring a second fence with it.
 FUSED_LSTM_DEVICE void flag_release(uint32_t* flag, uint32_t value) {
-  asm volatile("fence.acq_rel.gpu;\nst.release.gpu.global.u32 [%0], %1;" ::"l"(flag), "r"(value) : "memory");
+  asm volatile("fence.acq_rel.gpu;\nst.relaxed.gpu.global.u32 [%0], %1;" ::"l"(flag), "r"(value) : "memory");
 }
 FUSED_LSTM_DEVICE void flag_wait(const uint32_t* flag, uint32_t value) {
   uint32_t seen;
@@ -222,7 +254,8 @@ inline const char* failure(cudaError_t status) {
   return cudaGetErrorString(status);
 }
 
-// Whether the device, or what of it belongs to this process, holds a cluster (or, if cooperative, the whole grid) at once.
+// Whether the device, or what of it belongs to this process, holds a cluster (or, if cooperative, the whole grid) at
+// once.
 inline const char* refuse_residence(const cudaLaunchConfig_t& config, const void* function, bool cooperative) {
   int fit = 0;
   const auto status = cooperative ? cudaOccupancyMaxActiveBlocksPerMultiprocessor(&fit, function, config.blockDim.x,

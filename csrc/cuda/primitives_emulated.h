@@ -12,6 +12,7 @@
 #define FUSED_LSTM_KERNEL(threads) inline void
 #define FUSED_LSTM_DEVICE inline
 #define UNROLL
+#define NO_UNROLL
 #define FUSED_LSTM_ARGUMENT const
 #define FUSED_LSTM_WITH_CLUSTERS(...) __VA_ARGS__
 
@@ -42,12 +43,39 @@ void shared_store(SharedAddress at, const V& v) {
   std::memcpy(emulator::machine().shared(emulator::block(), at, sizeof(V), true, "shared_store"), &v, sizeof(V));
 }
 
+inline void copy_async(SharedAddress at, const void* from) {
+  emulator::Machine& m = emulator::machine();
+  m.maybe_pause();
+  if (reinterpret_cast<uintptr_t>(from) % 16) m.fail("copy_async: the source is not aligned to 16 bytes");
+  unsigned char* to = m.shared(emulator::block(), at, 16, true, "copy_async");
+  const bool arrived = m.arrives_at_once();
+  if (arrived) std::memcpy(to, from, 16);
+  std::fill_n(emulator::block().state.begin() + at, 16, emulator::Byte::kCopying);
+  emulator::g_self->copies.push_back({at, from, emulator::g_self->copy_groups, arrived});
+}
+inline void copy_commit() { ++emulator::g_self->copy_groups; }
+template <int kStillUnderWay>
+void copy_wait() {
+  if (emulator::machine().forgotten("copy_wait")) return;
+  auto& copies = emulator::g_self->copies;
+  const auto waited_for = [](const emulator::Copy& c) {
+    return c.group < emulator::g_self->copy_groups - kStillUnderWay;
+  };
+  for (const emulator::Copy& c : copies) {
+    if (!waited_for(c)) continue;
+    if (!c.arrived) std::memcpy(emulator::block().shared.data() + c.to, c.from, 16);
+    std::fill_n(emulator::block().state.begin() + c.to, 16, emulator::Byte::kWritten);
+  }
+  copies.erase(std::remove_if(copies.begin(), copies.end(), waited_for), copies.end());
+}
+
 // --- barriers
 // ------------------------------------------------------------------------------------------------------------
 
 inline void block_sync() {
   emulator::Machine& m = emulator::machine();
-  if (!m.forgotten("block_sync")) m.meet(emulator::block().meeting, m.grid().threads, "block_sync", [] {});
+  emulator::Block& b = emulator::block();
+  if (!m.forgotten("block_sync")) m.meet(b.meeting, m.grid().threads, "block_sync", [&] { ++b.meetings; });
 }
 
 namespace emulator {
@@ -130,11 +158,35 @@ inline void push(PeerAddress to, const Words4& words, PeerAddress mbarrier) {
   m.send(message);
 }
 
+// --- global memory between blocks
+// ----------------------------------------------------------------------------------------
+
+template <class V>
+void exchange_store(void* to, const V& v) {
+  emulator::Machine& m = emulator::machine();
+  m.maybe_pause();
+  auto* at = static_cast<unsigned char*>(to) + m.options().faults.exchange_shift;
+  if (reinterpret_cast<uintptr_t>(at) % sizeof(V)) m.fail("exchange_store: not aligned to %zu bytes", sizeof(V));
+  emulator::ExchangeStore store{at, {}, sizeof(V), m.now()};
+  std::memcpy(store.bytes, &v, sizeof(V));
+  m.send(store);
+}
+inline Words4 exchange_load(const void* from) {
+  emulator::Machine& m = emulator::machine();
+  m.maybe_pause();
+  if (reinterpret_cast<uintptr_t>(from) % sizeof(Words4)) m.fail("exchange_load: not aligned to 16 bytes");
+  Words4 v;
+  std::memcpy(&v, from, sizeof(v));
+  return v;
+}
+
 inline void flag_release(uint32_t* flag, uint32_t value) {
+  emulator::Machine& m = emulator::machine();
+  if (m.forgotten("flag_release")) return;
   emulator::Message message{};
-  message.flag = flag, message.value = value;
-  emulator::machine().maybe_pause();
-  emulator::machine().send(message);
+  message.block = &emulator::block(), message.flag = flag, message.value = value, message.moment = m.now();
+  m.maybe_pause();
+  m.send(message);
 }
 inline void flag_wait(const uint32_t* flag, uint32_t value) {
   emulator::Machine& m = emulator::machine();
@@ -289,7 +341,7 @@ const char* launch(const Launch& l, void (*kernel)(Arguments), const Arguments& 
   if (l.cluster_size < 1 || l.cluster_size > kMostBlocks) throw emulator::Error("launch: bad cluster size");
   if (l.clusters < 1) throw emulator::Error("launch: no clusters");
   const emulator::Grid grid{l.clusters, l.cluster_size, l.threads, static_cast<uint32_t>(l.shared_bytes),
-                            l.cooperative};
+                            l.cooperative && !emulator::g_options.faults.forgotten.count("cooperative")};
   emulator::Machine(grid, [&] { kernel(arguments); }).run();
   return nullptr;
 }

@@ -14,5 +14,6 @@ void bind_memory(pybind11::module_&);   // cpu/memory.h
 void bind_round(pybind11::module_&);    // cpu/round.h
 void bind_cuda_emulation(pybind11::module_&);  // cuda/primitives.h under emulation
 void bind_cuda_cluster(pybind11::module_&);    // cuda/cluster_*.cuh under emulation
+void bind_cuda_grid(pybind11::module_&);       // cuda/grid_*.cuh under emulation
 
 }  // namespace fused_lstm::native

@@ -78,6 +78,37 @@ void relay(SmallArguments p) {
   if (thread_rank() == 0) flag_release(p.flags + block_index(), 1);
 }
 
+// Every thread adds one to a word that the block before left for others, and leaves it to the next.
+void passing_on(SmallArguments p) {
+  const int me = thread_rank(), n = block_threads(), block = block_index();
+  uint32_t v = me;
+  if (block > 0) {
+    if (me % 32 == 0) flag_wait(p.flags + block - 1, 1);
+    warp_sync();
+    v = exchange_load(p.out + (block - 1) * n + (me + 4) % n / 4 * 4).word[me % 4] + 1;
+  }
+  exchange_store(p.out + block * n + me, v);
+  block_sync();
+  if (me == 0) flag_release(p.flags + block, 1);
+}
+
+// Four words at a time go through shared memory and gain one, two groups of copies under way.
+void copied(SmallArguments p) {
+  if (block_index() > 0) return;  // the others only make room for results
+  const int me = 4 * thread_rank(), all = 4 * block_threads();
+  for (int i = 0; i < 4 * p.rounds; ++i) p.out[i / 4 * all + me + i % 4] = i;
+  for (int round = 0; round <= p.rounds; ++round) {
+    if (round < p.rounds) copy_async(4 * (round % 2 * all + me), p.out + round * all + me);
+    copy_commit();
+    if (round == 0) continue;
+    copy_wait<1>();
+    const Words4 v = shared_load<Words4>(4 * ((round - 1) % 2 * all + me));
+    for (int i = 0; i < 4; ++i) p.out[(round - 1) * all + me + i] = v.word[i] + 1;
+  }
+}
+
+void copies_into_what_is_copied(SmallArguments p) { copy_async(0, p.out), copy_async(0, p.out); }
+
 // The first block waits for the last.
 void waits_for_the_last(SmallArguments p) {
   if (block_index() == block_count() - 1)
@@ -111,6 +142,9 @@ constexpr std::pair<const char*, void (*)(SmallArguments)> kSmall[] = {
     {"handing_over", handing_over},
     {"ring", ring},
     {"relay", relay},
+    {"passing_on", passing_on},
+    {"copied", copied},
+    {"copies_into_what_is_copied", copies_into_what_is_copied},
     {"waits_for_the_last", waits_for_the_last},
     {"half_of_a_block", half_of_a_block},
     {"diverged", diverged},
@@ -197,8 +231,8 @@ py::array_t<uint32_t> loaded_matrices(py::array_t<uint16_t, py::array::c_style> 
   return out;
 }
 
-void set_options(uint64_t seed, const std::vector<std::string>& forgotten, int push_shift) {
-  emulator::g_options = {seed, {{forgotten.begin(), forgotten.end()}, push_shift}};
+void set_options(uint64_t seed, const std::vector<std::string>& forgotten, int push_shift, int exchange_shift) {
+  emulator::g_options = {seed, {{forgotten.begin(), forgotten.end()}, push_shift, exchange_shift}};
 }
 
 py::dict trace() {
@@ -214,7 +248,7 @@ void bind_cuda_emulation(py::module_& whole) {
   py::module_ m = whole.def_submodule("emulation");
   py::register_exception<emulator::Error>(m, "Error");
   m.def("options", &set_options, py::arg("seed"), py::arg("forgotten") = std::vector<std::string>{},
-        py::arg("push_shift") = 0);
+        py::arg("push_shift") = 0, py::arg("exchange_shift") = 0);
   m.def("trace", &trace);
   m.def("small", &run_small, py::arg("name"), py::arg("clusters") = 1, py::arg("cluster_size") = 1,
         py::arg("threads") = 64, py::arg("shared_bytes") = 4096, py::arg("cooperative") = false, py::arg("rounds") = 1);

@@ -13,4 +13,5 @@ PYBIND11_MODULE(fused_lstm_native, m) {
   bind_round(m);
   bind_cuda_emulation(m);
   bind_cuda_cluster(m);
+  bind_cuda_grid(m);
 }
