@@ -68,7 +68,8 @@ CUDA_BINDING = [
     f"csrc/binding/{name}.cpp" for name in ("op_cuda", "cuda_call", "cuda_stepwise", "cuda_persistent", "products")
 ]
 CUDA_SOURCES = [
-    f"csrc/cuda/{name}.cu" for name in ("stepwise", "gather", "device", "cluster_forward", "cluster_backward")
+    f"csrc/cuda/{name}.cu"
+    for name in ("stepwise", "gather", "device", "cluster_forward", "cluster_backward", "grid_forward", "grid_backward")
 ]
 # What both libraries need is in both, so that neither has to find the other's symbols.
 CUDA_SHARED = ["csrc/core/rows.cpp", "csrc/cuda/plan.cpp", "csrc/binding/checks.cpp"]

@@ -17,7 +17,7 @@ from operators import arguments_of, assert_same_bits, everything
 from tolerance import Tolerance, assert_within
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
-FAMILIES = ["cluster"]
+FAMILIES = ["cluster", "grid"]
 CASES = 24  # of each dtype and family
 
 
@@ -83,6 +83,7 @@ def test_layer(family, dtype, index):
 SHAPES = {
     "cluster": [(dtype, H) for dtype in DTYPES for H in (128, 255, 256)]
     + [(torch.bfloat16, 511), (torch.float16, 512)],
+    "grid": [(dtype, H) for dtype in DTYPES for H in (250, 512)] + [(torch.bfloat16, 1024)],
 }
 
 

@@ -70,6 +70,33 @@ def test_a_refusal_says_why(arguments, reason):
     assert "forward: stepwise (cluster was asked for, but " in text
 
 
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ({"H": 2049}, "it holds at most 2048 hidden units of bfloat16"),
+        ({"H": 2048, "device": "A100"}, "it needs 128 blocks at once"),
+        ({"device": (7, 5, 72, 64 * 1024)}, "it needs compute capability 8.0 or later"),
+        ({"device": "L40S", "H": 1024, "dtype": FLOAT32, "tf32": 1}, "bytes of shared memory, the device gives 101376"),
+        ({"dtype": FLOAT32, "H": 1025, "tf32": 1}, "it holds at most 1024 hidden units of float32"),
+        ({"T": 2**20, "B": 2**12}, "it counts steps times rows in 32 bits"),
+    ],
+    ids=str,
+)
+def test_grid_refuses(arguments, reason):
+    forward, _, text, _ = plan("grid", **arguments)
+    assert forward == "stepwise"
+    assert reason in text
+
+
+def test_grid_deals_the_batch_to_the_multiprocessors():
+    """512 units are 32 blocks; of 132 multiprocessors four groups of these are made: directions first, then rows."""
+    one, both = (plan("grid", H=512, B=64, direction=d)[2] for d in (0, BOTH))
+    for text in (one, both):
+        assert "  * grid      1 launch; 4 groups of 32 blocks of 256 threads, " in text
+    assert "1 groups of 32 blocks" in plan("grid", H=512, B=8)[2], "one tile of rows cannot be shared"
+    assert "  * grid      2 launches; 1 groups of 128 blocks" in plan("grid", H=2048, B=64, direction=BOTH)[2]
+
+
 def test_an_unknown_family_is_refused():
     with pytest.raises(ValueError, match="must be auto, stepwise, cluster or grid, but is .x.$"):
         plan("x")

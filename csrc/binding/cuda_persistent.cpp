@@ -55,22 +55,41 @@ BackwardRecurrence backward_work(const CudaCall& call, BackwardTensors& tensors)
   return work;
 }
 
+// Null, or why nothing was launched. What one launch cannot hold goes direction by direction.
+template <class Work, class ByCluster, class ByGrid>
+const char* launch(const CudaCall& call, const Choice& choice, const Work& work, ByCluster by_cluster, ByGrid by_grid) {
+  const cuda::Offer& offer = choice.taken();
+  if (choice.family == Family::kCluster) return by_cluster(offer.shape, work, call.stream());
+  for (int i = 0; i < offer.launches; ++i) {
+    Work part = work;
+    if (offer.launches > 1) part.rows.directions = 1, part.direction[0] = work.direction[i];
+    Tensor workspace = call.zero_bytes(offer.workspace_bytes);
+    const char* error = by_grid(offer.shape, part, offer.batch_groups, workspace.mutable_data_ptr(), call.stream());
+    if (i > 0) check_launch(error);  // the first direction is done: nobody could take over now
+    if (error) return error;
+  }
+  return nullptr;
+}
+
+template <class Work, class... Launchers>
+bool served(const CudaCall& call, const Choice& choice, const Work& work, Launchers... launchers) {
+  const char* error = launch(call, choice, work, launchers...);
+  if (error) call.give_up(choice.family, error);
+  return !error;
+}
+
 }  // namespace
 
 bool forward_persistent(const CudaCall& call, ForwardTensors& tensors) {
   const Choice choice = call.choose(cuda::Pass::kForward);
   if (choice.family == Family::kStepwise) return false;
-  const char* error = cuda::cluster_forward(choice.taken().shape, forward_work(call, tensors), call.stream());
-  if (error) call.give_up(choice.family, error);
-  return !error;
+  return served(call, choice, forward_work(call, tensors), cuda::cluster_forward, cuda::grid_forward);
 }
 
 bool backward_persistent(const CudaCall& call, BackwardTensors& tensors) {
   const Choice choice = call.choose(cuda::Pass::kBackward);
   if (choice.family == Family::kStepwise) return false;
-  const char* error = cuda::cluster_backward(choice.taken().shape, backward_work(call, tensors), call.stream());
-  if (error) call.give_up(choice.family, error);
-  return !error;
+  return served(call, choice, backward_work(call, tensors), cuda::cluster_backward, cuda::grid_backward);
 }
 
 }  // namespace fused_lstm

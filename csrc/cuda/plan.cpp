@@ -59,15 +59,19 @@ struct ShapeFacts {
 
 template <class S, class Factor>
 ShapeFacts cluster_facts() {
-  return {kDTypeOf<typename S::T>, S::kHidden,      S::kBlocks,
-          S::kThreads,             sizeof(Factor), [](int) { return S::kSharedBytes; },
+  return {kDTypeOf<typename S::T>,
+          S::kHidden,
+          S::kBlocks,
+          S::kThreads,
+          sizeof(Factor),
+          [](int) { return S::kSharedBytes; },
           nullptr};
 }
 
 template <class S>
 ShapeFacts grid_facts() {
-  return {kDTypeOf<typename S::T>, S::kHidden, 0, S::kThreads, sizeof(typename S::Product::Factor), &S::shared_bytes,
-          &grid_workspace<S>};
+  return {kDTypeOf<typename S::T>, S::kHidden,        0, S::kThreads, sizeof(typename S::Product::Factor),
+          &S::shared_bytes,        &grid_workspace<S>};
 }
 
 const std::vector<ShapeFacts>& cluster_shapes(Pass pass) {
@@ -159,9 +163,8 @@ Offer offer_cluster(const Question& q, Pass pass) {
   const int shape = fitting(shapes, p, most);
   if (shape < 0) return refusing(words("it holds at most ", most, " hidden units of ", name_of(p.dtype)));
   const ShapeFacts& s = shapes[shape];
-  if (s.shared_bytes > q.device.shared_bytes)
-    return refusing(
-        words("a block needs ", s.shared_bytes, " bytes of shared memory, the device gives ", q.device.shared_bytes));
+  const int shared = s.shared_bytes(1);
+  if (shared > q.device.shared_bytes) return short_of_shared_memory(shared, q.device);
   // Graphics processors of generation 12 have clusters of at most 8.
   if (s.blocks > 8 && q.device.major == 12)
     return refusing(words("it needs clusters of ", s.blocks, " blocks, the device has at most 8"));
@@ -172,18 +175,40 @@ Offer offer_cluster(const Question& q, Pass pass) {
   offer.shape = shape;
   offer.groups = static_cast<int>(tiles_of(p) * p.directions());
   offer.blocks = s.blocks, offer.threads = s.threads, offer.launches = 1;
-  offer.shared_bytes = s.shared_bytes;
+  offer.shared_bytes = shared;
   offer.weight_bytes = int64_t{4} * s.hidden * s.hidden * s.factor_bytes * offer.groups;
   return offer;
 }
 
-Offer offer_grid(const Question& q, Pass) {
+Offer offer_grid(const Question& q, Pass pass) {
+  const Problem& p = q.problem;
   if (std::string why = beyond_weights_on_chip(q); !why.empty()) return refusing(why);
-  return refusing("it is not built yet");
+  if (q.device.major < 8) return refusing("it needs compute capability 8.0 or later");
+  int most = 0;
+  const std::vector<ShapeFacts>& shapes = grid_shapes(pass);
+  const int shape = fitting(shapes, p, most);
+  if (shape < 0) return refusing(words("it holds at most ", most, " hidden units of ", name_of(p.dtype)));
+  const ShapeFacts& s = shapes[shape];
+  const int blocks = grid_blocks(static_cast<int>(p.hidden)), room = q.device.multiprocessors / blocks;
+  if (room == 0)
+    return refusing(words("it needs ", blocks, " blocks at once, one on each multiprocessor, of which the device has ",
+                          q.device.multiprocessors));
+  const bool together = room >= p.directions();
+  Offer offer;
+  offer.shape = shape, offer.blocks = blocks, offer.threads = s.threads;
+  offer.launches = together ? 1 : p.directions();
+  const int at_once = together ? p.directions() : 1;
+  offer.batch_groups = static_cast<int>(std::min<int64_t>(tiles_of(p), room / at_once));
+  offer.groups = offer.batch_groups * at_once;
+  offer.shared_bytes = s.shared_bytes(grid_most_tiles(static_cast<int>(p.batch), offer.batch_groups));
+  if (offer.shared_bytes > q.device.shared_bytes) return short_of_shared_memory(offer.shared_bytes, q.device);
+  RecurrenceRows rows{};
+  rows.steps = static_cast<int>(p.steps), rows.batch = static_cast<int>(p.batch);
+  rows.hidden = static_cast<int>(p.hidden), rows.directions = at_once;
+  offer.workspace_bytes = s.workspace_bytes(rows, offer.batch_groups);
+  offer.weight_bytes = int64_t{4} * s.hidden * kGridUnits * s.factor_bytes * blocks * offer.groups;
+  return offer;
 }
-
-// --- words
-// ------------------------------------------------------------------------------------------------------------
 
 std::string bytes_in_words(int64_t n) {
   std::ostringstream os;
