@@ -59,16 +59,16 @@ class GridBackwardThread {
   // What a cell needs of global memory beside its gates, fetched before anybody is waited for.
   struct Given {
     float dy, c, c_prev;
-    bool cut, cut_after;  // whether a row's state was zeroed before this step, and before the next
+    bool cut;  // whether the row's state was zeroed before the next step
   };
 
   // --- where things are ----------------------------------------------------------------------------------------------
   FUSED_LSTM_DEVICE const BackwardDirection& d() const { return p_.direction[group_.direction]; }
   FUSED_LSTM_DEVICE int step(GridTurn at) const { return group_.steps - 1 - at.step; }  // -1: the last iteration
-  FUSED_LSTM_DEVICE int64_t place(int row, int length, int s) const {  // (t, b) of a row's step
-    return r_.at(r_.time_of(d().reverse, length, s), row);
+  FUSED_LSTM_DEVICE int place(int row, int length, int s) const {  // (t, b) of a row's step
+    return r_.place(r_.time_of(d().reverse, length, s), row);
   }
-  FUSED_LSTM_DEVICE int64_t pair(int64_t place) const { return place * r_.hidden + group_.unit; }
+  FUSED_LSTM_DEVICE int64_t pair(int place) const { return int64_t{place} * r_.hidden + group_.unit; }
   FUSED_LSTM_DEVICE Factor* exchanged(int buffer, int tile, int k) const {
     const int tiles = grid_tiles(r_.batch);
     const int64_t all = (int64_t{group_.direction} * 2 + buffer) * tiles + group_.first_tile + tile;
@@ -115,14 +115,14 @@ class GridBackwardThread {
   FUSED_LSTM_DEVICE void clear_tail(int chunk, int i) const {
     if (!group_.real(chunk, i)) return;
     const int row = group_.row(chunk, i);
-    for (int t = r_.tail_begin(group_.length(chunk, i)); t < r_.steps; ++t) put_dgates(r_.at(t, row), {});
+    for (int t = r_.tail_begin(group_.length(chunk, i)); t < r_.steps; ++t) put_dgates(r_.place(t, row), {});
   }
 
   // --- a step of a chunk ---------------------------------------------------------------------------------------------
   FUSED_LSTM_DEVICE void copy_ahead(GridTurn at, int n) const {
     UNROLL for (int i = 0; i < kPairs; ++i) {
       if (at.step >= group_.steps || !alive(at, i)) continue;
-      const int64_t here = place(group_.row(at.chunk, i), group_.length(at.chunk, i), step(at));
+      const int here = place(group_.row(at.chunk, i), group_.length(at.chunk, i), step(at));
       copy_async(ahead_at(n, i), d().gates + pair(here) * 4);
     }
     copy_commit();
@@ -130,11 +130,11 @@ class GridBackwardThread {
 
   FUSED_LSTM_DEVICE Given fetch(GridTurn at, int i) const {
     const int row = group_.row(at.chunk, i), length = group_.length(at.chunk, i), s = step(at);
-    const int64_t here = place(row, length, s);
+    const int here = place(row, length, s);
     Given x{};
-    x.cut = cut(row, length, s), x.cut_after = cut(row, length, s + 1);
+    x.cut = cut(row, length, s + 1);
     x.c = d().cells[pair(here)];
-    if (!x.cut) x.c_prev = s > 0 ? d().cells[pair(place(row, length, s - 1))] : state(d().c0, row);
+    if (!cut(row, length, s)) x.c_prev = s > 0 ? d().cells[pair(place(row, length, s - 1))] : state(d().c0, row);
     if (d().dy) x.dy = widened(static_cast<const T*>(d().dy)[here * p_.dy_stride + group_.unit]);
     return x;
   }
@@ -197,7 +197,7 @@ class GridBackwardThread {
     float dh = given.dy, dc = 0;
     if (step(at) + 1 == group_.length(at.chunk, i))
       dh += state(d().dh_n, row), dc = state(d().dc_n, row);
-    else if (!given.cut_after)
+    else if (!given.cut)
       dh += received(i), dc = shared_load<float>(kept);
     const Floats4 a = shared_load<Floats4>(ahead_at(n, i));
     const Gates<float> gates{a.value[0], a.value[1], a.value[2], a.value[3]};
@@ -215,7 +215,7 @@ class GridBackwardThread {
       exchange_store(to, Words2{{pack<Factor>(a.i, a.f), pack<Factor>(a.g, a.o)}});
   }
 
-  FUSED_LSTM_DEVICE void put_dgates(int64_t place, const Gates<float>& a) const {
+  FUSED_LSTM_DEVICE void put_dgates(int place, const Gates<float>& a) const {
     if constexpr (sizeof(T) == 4)
       static_cast<Floats4*>(d().dgates)[pair(place)] = {{a.i, a.f, a.g, a.o}};
     else

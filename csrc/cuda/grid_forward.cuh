@@ -65,10 +65,10 @@ class GridForwardThread {
   FUSED_LSTM_DEVICE int64_t state_at(int chunk, int i) const {
     return int64_t{group_.row(chunk, i)} * r_.hidden + group_.unit;
   }
-  FUSED_LSTM_DEVICE int64_t place(int row, int length, int s) const {  // (t, b) of a row's step
-    return r_.at(r_.time_of(d().reverse, length, s), row);
+  FUSED_LSTM_DEVICE int place(int row, int length, int s) const {  // (t, b) of a row's step
+    return r_.place(r_.time_of(d().reverse, length, s), row);
   }
-  FUSED_LSTM_DEVICE T* y_at(int64_t place) const { return static_cast<T*>(d().y) + place * p_.y_stride + group_.unit; }
+  FUSED_LSTM_DEVICE T* y_at(int place) const { return static_cast<T*>(d().y) + place * p_.y_stride + group_.unit; }
   FUSED_LSTM_DEVICE T* exchanged(int buffer, int tile, int k) const {
     const int tiles = grid_tiles(r_.batch);
     const int64_t all = (int64_t{group_.direction} * 2 + buffer) * tiles + group_.first_tile + tile;
@@ -151,8 +151,8 @@ class GridForwardThread {
   FUSED_LSTM_DEVICE void copy_ahead(GridTurn at, int n) const {
     UNROLL for (int i = 0; i < kPairs; ++i) {
       if (at.step >= group_.steps || !alive(at, i)) continue;
-      const int64_t here = place(group_.row(at.chunk, i), group_.length(at.chunk, i), at.step);
-      copy_async(ahead_at(n, i), d().pre + (here * r_.hidden + group_.unit) * 4);
+      const int here = place(group_.row(at.chunk, i), group_.length(at.chunk, i), at.step);
+      copy_async(ahead_at(n, i), d().pre + (int64_t{here} * r_.hidden + group_.unit) * 4);
     }
     copy_commit();
   }
@@ -214,7 +214,8 @@ class GridForwardThread {
 
   FUSED_LSTM_DEVICE void store(GridTurn at, int i, const CellState<float>& now) const {
     const int length = group_.length(at.chunk, i);
-    const int64_t here = place(group_.row(at.chunk, i), length, at.step), there = here * r_.hidden + group_.unit;
+    const int here = place(group_.row(at.chunk, i), length, at.step);
+    const int64_t there = int64_t{here} * r_.hidden + group_.unit;
     const T h = rounded(now.h);
     *y_at(here) = h;
     if (d().gates) {
@@ -230,7 +231,8 @@ class GridForwardThread {
 
   FUSED_LSTM_DEVICE void clear_tail(int chunk, int i) const {
     if (!group_.real(chunk, i)) return;
-    for (int t = r_.tail_begin(group_.length(chunk, i)); t < r_.steps; ++t) *y_at(r_.at(t, group_.row(chunk, i))) = T{};
+    for (int t = r_.tail_begin(group_.length(chunk, i)); t < r_.steps; ++t)
+      *y_at(r_.place(t, group_.row(chunk, i))) = T{};
   }
 };
 

@@ -49,21 +49,18 @@ class GridProduct {
   template <int kCount>
   FUSED_LSTM_DEVICE void multiply(const Factor* exchange, float (&sum)[kCount][P::kStrips][4]) const {
     constexpr int kChains = P::kStrips > 1 ? 1 : 2;  // of products that wait for each other, for every strip
-    constexpr int kPairs = P::kTiles / 2, kMost = P::kRegisters <= 96 || kCount == 1 ? 4 : 2;
-    constexpr int kAhead = kPairs < kMost ? kPairs : kMost;  // pairs of tiles that are loaded at once
+    constexpr int kPairs = P::kTiles / 2, kLoads = P::kStrips == 1 || P::kRegisters <= 96 ? 8 : 4;
+    constexpr int kAhead = kPairs < kLoads / kCount ? kPairs : kLoads / kCount;  // pairs of tiles on their way
     float more[kChains][kCount][P::kStrips][4] = {};
     const Factor* from = exchange + part_ * (P::kTiles * P::kDepth * kGridRows) + g_ * P::kSpan + 4 * P::kPer * q_;
-    UNROLL for (int first = 0; first < kPairs; first += kAhead) {
-      if (2 * first >= P::kRegisterTiles) warp_sync();  // else the compiler fetches weights so early that it must spill
-      Words4 b[kAhead][kCount];
-      UNROLL for (int i = 0; i < kAhead; ++i) {
-        UNROLL for (int c = 0; c < kCount; ++c)
-          if (first + i < kPairs)
-            b[i][c] = exchange_load(from + c * P::kTileElements + (first + i) * (kGridRows * P::kSpan));
-      }
-      UNROLL for (int i = 0; i < 2 * kAhead; ++i) {
-        if (2 * first + i < P::kTiles) multiply_tile<kCount>(2 * first + i, b[i / 2], more[i % kChains]);
-      }
+    Words4 b[kAhead][kCount];
+    UNROLL for (int pair = 0; pair < kAhead; ++pair)
+      load_pair(from, pair, b[pair]);
+    UNROLL for (int pair = 0; pair < kPairs; ++pair) {
+      if (2 * pair >= P::kRegisterTiles) warp_sync();  // else weights are fetched so early that some spill
+      UNROLL for (int i = 0; i < 2; ++i)
+        multiply_tile<kCount>(2 * pair + i, b[pair % kAhead], more[i % kChains]);
+      if (pair + kAhead < kPairs) load_pair(from, pair + kAhead, b[pair % kAhead]);
     }
     UNROLL for (int c = 0; c < kCount; ++c) {
       UNROLL for (int strip = 0; strip < P::kStrips; ++strip) {
@@ -94,6 +91,12 @@ class GridProduct {
   }
   FUSED_LSTM_DEVICE static SharedAddress weights_at(int tile, int strip) {
     return ((tile - P::kRegisterTiles) * P::kStrips + strip) * P::kStripBytes + thread_rank() * 16;
+  }
+
+  template <int kCount>
+  FUSED_LSTM_DEVICE static void load_pair(const Factor* from, int pair, Words4 (&b)[kCount]) {
+    UNROLL for (int c = 0; c < kCount; ++c)
+      b[c] = exchange_load(from + c * P::kTileElements + pair * (kGridRows * P::kSpan));
   }
 
   template <int kCount>
