@@ -49,7 +49,7 @@ def test_what_it_takes_from_torch_is_stable(library):
 
 def test_it_holds_every_kernel(library):
     text = library.read_bytes()
-    for kernel in ("cluster_forward_kernel", "cluster_backward_kernel", "grid_forward", "grid_backward"):
+    for kernel in ("cluster_forward_kernel", "cluster_backward_kernel", "grid_forward_kernel", "grid_backward_kernel"):
         assert kernel.encode() in text, kernel
 
 

@@ -15,7 +15,6 @@
 // of the gates lie in two buffers too: a warp may be late with the product of iteration n, but not after the meeting of
 // n + 1.
 
-#include "cell/variants.h"
 #include "cuda/cluster_shapes.h"
 #include "cuda/primitives.h"
 #include "cuda/quick.h"
@@ -201,12 +200,9 @@ class ClusterBackwardThread {
       else
         dh += received(n, i);
       const float* kept = now.gates.value;
-      const Gates<Quick> gates{kept[0], kept[1], kept[2], kept[3]};
-      const Quick c_before = now.cut ? 0.0f : now.c_before;
-      const CellGrad<Quick> grad =
-          Vanilla::backward(gates, c_before, Quick(now.c), Quick(dh), Quick(dc_[i]), Extra<Quick>{});
-      dc_[i] = grad.c_prev.value;
-      a = {grad.gates.i.value, grad.gates.f.value, grad.gates.g.value, grad.gates.o.value};
+      const Gates<float> gates{kept[0], kept[1], kept[2], kept[3]};
+      const QuickGrad grad = quick_backward(gates, now.cut ? 0.0f : now.c_before, now.c, dh, dc_[i]);
+      dc_[i] = grad.c_prev, a = grad.gates;
     }
     put_factors(n, i, a);
     if (s < length_[i]) put_dgates(i, now.here, a);

@@ -22,7 +22,6 @@
 // The opening cluster barrier is needed (nobody may send to an mbarrier that is not there yet); the closing one makes
 // sure that no block leaves while its peers' messages are under way.
 
-#include "cell/variants.h"
 #include "cuda/cluster_shapes.h"
 #include "cuda/primitives.h"
 #include "cuda/quick.h"
@@ -231,16 +230,16 @@ class ClusterForwardThread {
   }
 
   FUSED_LSTM_DEVICE void finish(int s, const float (&sum)[2][4]) {
-    CellState<Quick> now[2];
+    CellState<float> now[2];
     float h[2];
     UNROLL for (int j = 0; j < 2; ++j) {
       const float* x = pre_[j].value;
       const float* b = bias_.value;
-      const Gates<Quick> a{sum[0][j] + x[0] + b[0], sum[0][j + 2] + x[1] + b[1], sum[1][j] + x[2] + b[2],
+      const Gates<float> a{sum[0][j] + x[0] + b[0], sum[0][j + 2] + x[1] + b[1], sum[1][j] + x[2] + b[2],
                            sum[1][j + 2] + x[3] + b[3]};
-      now[j] = Vanilla::forward(a, Quick(c_[j]), Extra<Quick>{});
-      c_[j] = cut_next_ >> j & 1 ? 0.0f : now[j].c.value;
-      h[j] = cut_next_ >> j & 1 ? 0.0f : now[j].h.value;
+      now[j] = quick_forward(a, c_[j]);
+      c_[j] = cut_next_ >> j & 1 ? 0.0f : now[j].c;
+      h[j] = cut_next_ >> j & 1 ? 0.0f : now[j].h;
     }
     if (s + 1 < steps_) send(s, h);  // first, since others wait for it
     store(s, now);
@@ -273,17 +272,17 @@ class ClusterForwardThread {
     }
   }
 
-  FUSED_LSTM_DEVICE void store(int s, const CellState<Quick> (&now)[2]) const {
+  FUSED_LSTM_DEVICE void store(int s, const CellState<float> (&now)[2]) const {
     UNROLL for (int j = 0; j < 2; ++j) {
       if (!finishes_[j] || s >= length_[j]) continue;
       T h, c;
-      narrowed(now[j].h.value, h), narrowed(now[j].c.value, c);
+      narrowed(now[j].h, h), narrowed(now[j].c, c);
       const int64_t at = int64_t{here_[j]} * r_.hidden + unit_;
       *y_at(here_[j]) = h;
       if (d().gates) {
-        const Gates<Quick>& a = now[j].gates;
-        reinterpret_cast<Floats4*>(d().gates)[at] = {{a.i.value, a.f.value, a.g.value, a.o.value}};
-        d().cells[at] = now[j].c.value;
+        const Gates<float>& a = now[j].gates;
+        reinterpret_cast<Floats4*>(d().gates)[at] = {{a.i, a.f, a.g, a.o}};
+        d().cells[at] = now[j].c;
       }
       if (s + 1 == length_[j]) {
         static_cast<T*>(d().h_n)[state_at(j)] = h;

@@ -10,7 +10,7 @@
 // their way. The block meets again, publishes, and only then stores what nobody waits for. A last iteration has no step:
 // its products are the gradients of the initial state.
 
-#include "cell/variants.h"
+#include "cuda/quick.h"
 #include "cuda/grid_product.cuh"
 
 namespace fused_lstm::cuda {
@@ -201,7 +201,7 @@ class GridBackwardThread {
       dh += received(i), dc = shared_load<float>(kept);
     const Floats4 a = shared_load<Floats4>(ahead_at(n, i));
     const Gates<float> gates{a.value[0], a.value[1], a.value[2], a.value[3]};
-    const CellGrad<float> grad = Vanilla::backward(gates, given.c_prev, given.c, dh, dc, Extra<float>{});
+    const QuickGrad grad = quick_backward(gates, given.c_prev, given.c, dh, dc);
     shared_store(kept, grad.c_prev);
     return grad.gates;
   }
@@ -236,7 +236,7 @@ class GridBackwardThread {
 };
 
 template <class S>
-FUSED_LSTM_KERNEL(S::kThreads) grid_backward(FUSED_LSTM_ARGUMENT GridArguments<BackwardRecurrence> a) {
+FUSED_LSTM_KERNEL(S::kThreads) grid_backward_kernel(FUSED_LSTM_ARGUMENT GridArguments<BackwardRecurrence> a) {
   GridBackwardThread<S>(a).run();
 }
 
@@ -246,7 +246,7 @@ const char* launch_grid_backward(const BackwardRecurrence& p, int batch_groups, 
   const int blocks = r.directions * batch_groups * grid_blocks(r.hidden);
   if (r.batch == 0 || blocks == 0) return nullptr;
   const int shared_bytes = S::shared_bytes(grid_most_tiles(r.batch, batch_groups));
-  return launch(Launch{blocks, 1, S::kThreads, shared_bytes, true, stream}, &grid_backward<S>,
+  return launch(Launch{blocks, 1, S::kThreads, shared_bytes, true, stream}, &grid_backward_kernel<S>,
                 GridArguments<BackwardRecurrence>{p, static_cast<unsigned char*>(workspace), batch_groups});
 }
 

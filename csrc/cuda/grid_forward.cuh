@@ -9,7 +9,7 @@
 // computes the cell, and sends h on its way. The block meets again, publishes, and only then stores what nobody waits
 // for. The pre-activations of the next chunk are copied to shared memory meanwhile, by the thread that will use them.
 
-#include "cell/variants.h"
+#include "cuda/quick.h"
 #include "cuda/grid_product.cuh"
 
 namespace fused_lstm::cuda {
@@ -209,7 +209,7 @@ class GridForwardThread {
     UNROLL for (int gate = 0; gate < 4; ++gate)
       a[gate] += x.value[gate] + bias_.value[gate];
     const float c = shared_load<float>(group_.state(chunk, i));
-    return Vanilla::forward(Gates<float>{a[0], a[1], a[2], a[3]}, c, Extra<float>{});
+    return quick_forward({a[0], a[1], a[2], a[3]}, c);
   }
 
   FUSED_LSTM_DEVICE void store(GridTurn at, int i, const CellState<float>& now) const {
@@ -237,7 +237,7 @@ class GridForwardThread {
 };
 
 template <class S>
-FUSED_LSTM_KERNEL(S::kThreads) grid_forward(FUSED_LSTM_ARGUMENT GridArguments<ForwardRecurrence> a) {
+FUSED_LSTM_KERNEL(S::kThreads) grid_forward_kernel(FUSED_LSTM_ARGUMENT GridArguments<ForwardRecurrence> a) {
   GridForwardThread<S>(a).run();
 }
 
@@ -247,7 +247,7 @@ const char* launch_grid_forward(const ForwardRecurrence& p, int batch_groups, vo
   const int blocks = r.directions * batch_groups * grid_blocks(r.hidden);
   if (r.batch == 0 || blocks == 0) return nullptr;
   const int shared_bytes = S::shared_bytes(grid_most_tiles(r.batch, batch_groups));
-  return launch(Launch{blocks, 1, S::kThreads, shared_bytes, true, stream}, &grid_forward<S>,
+  return launch(Launch{blocks, 1, S::kThreads, shared_bytes, true, stream}, &grid_forward_kernel<S>,
                 GridArguments<ForwardRecurrence>{p, static_cast<unsigned char*>(workspace), batch_groups});
 }
 

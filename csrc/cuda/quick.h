@@ -25,4 +25,21 @@ FUSED_LSTM_DEVICE Quick tanh_of(Quick x) {
   return 1.0f - 2.0f * quick_reciprocal(1.0f + quick_exp2(x.value * 2.88539008f));
 }
 
+// The vanilla cell in such values.
+FUSED_LSTM_DEVICE CellState<float> quick_forward(const Gates<float>& a, float c_prev) {
+  const Gates<Quick> gates{a.i, a.f, a.g, a.o};
+  const CellState<Quick> s = Vanilla::forward(gates, Quick(c_prev), Extra<Quick>{});
+  return {{s.gates.i.value, s.gates.f.value, s.gates.g.value, s.gates.o.value}, s.c.value, s.h.value};
+}
+
+struct QuickGrad {
+  Gates<float> gates;
+  float c_prev;
+};
+FUSED_LSTM_DEVICE QuickGrad quick_backward(const Gates<float>& a, float c_prev, float c, float dh, float dc) {
+  const Gates<Quick> gates{a.i, a.f, a.g, a.o};
+  const CellGrad<Quick> d = Vanilla::backward(gates, Quick(c_prev), Quick(c), Quick(dh), Quick(dc), Extra<Quick>{});
+  return {{d.gates.i.value, d.gates.f.value, d.gates.g.value, d.gates.o.value}, d.c_prev.value};
+}
+
 }  // namespace fused_lstm::cuda
