@@ -78,7 +78,7 @@ def test_a_seed_repeats(emulation):
     def run(seed: int) -> dict[str, int]:
         emulation.options(seed)
         emulation.small("ring", cluster_size=3, threads=64, rounds=4)
-        return emulation.trace()
+        return {key: value for key, value in emulation.trace().items() if key != "launches"}
 
     traces = [run(seed) for seed in SEEDS]
     assert traces == [run(seed) for seed in SEEDS]

@@ -238,6 +238,7 @@ void set_options(uint64_t seed, const std::vector<std::string>& forgotten, int p
 py::dict trace() {
   py::dict d;
   const emulator::Trace& t = emulator::g_trace;
+  d["launches"] = emulator::g_launches;
   d["switches"] = t.switches, d["pushes"] = t.pushes, d["products"] = t.products, d["order"] = t.order;
   return d;
 }
