@@ -8,7 +8,10 @@ from torch.nn import LSTM as _LSTM  # bound now: users may put another class und
 from torch.nn import Module as _Module
 from torch.nn.utils.rnn import PackedSequence
 
+from . import _dynamo
 from .functional import lstm as _lstm
+
+_dynamo.install()
 
 State = tuple[Tensor, Tensor]
 
@@ -171,7 +174,9 @@ class FusedLSTM(_LSTM):
         if data.dim() != 2 or data.size(1) != self.input_size:
             self.check_input(data, input.batch_sizes)
         if hx is not None:
-            self._check_state(data.device, hx, int(input.batch_sizes[0]))
+            # A compiler has no value of batch_sizes[0]; the operator compares it when it runs.
+            compiling = torch.compiler.is_compiling() and hx[0].dim() == 3
+            self._check_state(data.device, hx, hx[0].size(1) if compiling else int(input.batch_sizes[0]))
         _check_device("parameter", data.device, weights[0].device)
 
     def _check_state(self, device: torch.device, hx: State, rows: int) -> None:
