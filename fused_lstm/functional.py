@@ -282,8 +282,9 @@ def _check_lengths(x: Tensor, lengths: Tensor, batch_first: bool) -> Tensor:
     T, B = (x.shape[1], x.shape[0]) if batch_first else (x.shape[0], x.shape[1])
     if lengths.shape != (B,):
         raise ValueError(f"lengths must have shape ({B},), one length for each row, but has {tuple(lengths.shape)}")
-    # Reading values off another device would make the host wait for it.
-    if lengths.device.type == "cpu" and not torch.compiler.is_compiling() and B:
+    # Reading values off another device would make the host wait for it; under vmap only the operator sees them.
+    hidden = torch.compiler.is_compiling() or torch._C._functorch.is_functorch_wrapped_tensor(lengths)
+    if lengths.device.type == "cpu" and not hidden and B:
         low, high = lengths.aminmax()
         if low < 0 or high > T:
             raise ValueError(f"lengths must lie in [0, {T}], as x has {T} steps, but lie in [{int(low)}, {int(high)}]")
