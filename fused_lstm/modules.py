@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.fx import Proxy
 from torch.nn import LSTM as _LSTM  # bound now: users may put another class under torch.nn.LSTM
 from torch.nn import Module as _Module
 from torch.nn.utils.rnn import PackedSequence
@@ -99,6 +100,8 @@ class FusedLSTM(_LSTM):
         lengths: Tensor | None = None,
         resets: Tensor | PackedSequence | None = None,
     ) -> tuple[Tensor | PackedSequence, State]:
+        if isinstance(input, Proxy):  # torch.fx takes modules of torch.nn as they are, and then this one too
+            return self._as_leaf(input, hx, lengths=lengths, resets=resets)
         weights = self._weights()
         single = False
         if isinstance(input, PackedSequence):
@@ -123,6 +126,17 @@ class FusedLSTM(_LSTM):
         if single:
             return y.squeeze(0 if self.batch_first else 1), (h_n.squeeze(1), c_n.squeeze(1))
         return y, (h_n, c_n)
+
+    def _as_leaf(self, input: Proxy, hx: State | None, **more: Proxy | None) -> Proxy:
+        given = {name: value for name, value in more.items() if value is not None}
+        return input.tracer.create_proxy("call_module", input.tracer.path_of_module(self), (input, hx), given)
+
+    def __prepare_scriptable__(self) -> None:
+        # To answer with a torch.nn.LSTM would do, but torch then puts that into the caller's model for good.
+        raise RuntimeError(
+            "torch.jit.script cannot compile FusedLSTM; use torch.jit.trace or torch.export.export, "
+            "or put torch.nn.LSTM, which takes the same state_dict, in its place"
+        )
 
     def _weights(self) -> list[Tensor]:
         parameters = self._parameters
