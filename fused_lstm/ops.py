@@ -62,8 +62,10 @@ def lstm_layer(
     if cell_inputs is not None and cell_inputs.requires_grad and torch.is_grad_enabled():
         raise RuntimeError("fused_lstm: cell_inputs has no gradient, but requires one; pass cell_inputs.detach()")
     differentiable = (x, h0, c0, recurrent_scale, cell_params, *weights)
-    requires_grad = batching.requires_grad if torch._C._are_functorch_transforms_active() else _requires_grad
-    save = torch.is_grad_enabled() and any([t is not None and requires_grad(t) for t in differentiable])
+    if torch._C._are_functorch_transforms_active():
+        save = torch.is_grad_enabled() and any([t is not None and batching.requires_grad(t) for t in differentiable])
+    else:
+        save = torch.is_grad_enabled() and any([t is not None and t.requires_grad for t in differentiable])
     allow_tf32 = x.is_cuda and tf32_allowed()
     tracing = torch.jit.is_tracing()
     if tracing or torch.compiler.is_compiling():
@@ -88,10 +90,6 @@ def lstm_layer(
             x, h0, c0, weights, batch_sizes, lengths, resets, recurrent_scale, cell_params, cell_inputs,
             cell, direction, batch_first, False, allow_tf32,
         )[:3]  # fmt: skip
-
-
-def _requires_grad(t: Tensor) -> bool:
-    return t.requires_grad
 
 
 def tf32_allowed() -> bool:

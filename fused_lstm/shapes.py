@@ -1,4 +1,4 @@
-"""What the operators answer, without computing it: the shapes of their results."""
+"""What the operators answer, without computing it: the shapes of their results, and how much work they would be."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import register_flop_formula
 
 from . import _library  # noqa: F401  loading it registers the operators
 from .cells import CELLS
@@ -107,3 +108,34 @@ def _lstm_layer_backward_fake(
         NEED_PARAMS: [(D, CELLS[cell].n_params, H)],
     }
     return [x.new_empty(shape) for need, wanted in shapes.items() if needs & need for shape in wanted]
+
+
+# ---- floating point operations, as torch.utils.flop_counter counts them: of products alone, padded steps included
+
+
+def _products(x: Sequence[int], weights: Sequence[Sequence[int]], direction: int) -> tuple[int, int, int]:
+    """Of all steps, rows and directions: x times w_ih, h times w_hh, h times w_hr."""
+    w_ih, w_hh = weights[:2]
+    per_direction = len(weights) // (2 if direction == 2 else 1)
+    H, P = w_hh[0] // 4, w_hh[1]
+    rows = len(weights) // per_direction
+    for n in x[:-1]:
+        rows *= n
+    projected = per_direction in (3, 5)
+    return 2 * rows * 4 * H * w_ih[1], 2 * rows * 4 * H * P, 2 * rows * H * P if projected else 0
+
+
+@register_flop_formula(torch.ops.fused_lstm.lstm_layer)
+def _lstm_layer_flops(x, h0, c0, weights, *others, out_shape=None, **more) -> int:
+    direction = others[7]
+    return sum(_products(x, weights, direction))
+
+
+@register_flop_formula(torch.ops.fused_lstm.lstm_layer_backward)
+def _lstm_layer_backward_flops(dy, dh_n, dc_n, x, h0, c0, weights, *others, out_shape=None, **more) -> int:
+    direction, needs = others[9], others[11]
+    by_x, by_h, by_hr = _products(x, weights, direction)
+    flops = by_h + by_hr  # the way back through time
+    for need, product in {NEED_X: by_x, NEED_W_IH: by_x, NEED_W_HH: by_h, NEED_W_HR: by_hr}.items():
+        flops += product if needs & need else 0
+    return flops

@@ -68,7 +68,12 @@ def test_decompositions_leave_the_operator_whole():
 def test_aot_inductor(tmp_path):
     """One layer, nothing to fuse: what is compiled is the call of the operator."""
     m = FusedLSTM(I, H, bidirectional=True).eval()
-    quick = {"aot_inductor.compile_wrapper_opt_level": "O0"}
+    quick = {
+        "aot_inductor.compile_wrapper_opt_level": "O0",
+        "aot_inductor.precompile_headers": False,
+        "cpp_cache_precompile_headers": False,
+        "cpp.vec_isa_ok": True,  # otherwise it compiles a probe for each instruction set
+    }
     with torch.no_grad():
         program = torch.export.export(m, (torch.randn(T, B, I),), dynamic_shapes=({0: STEPS, 1: ROWS},))
         path = torch._inductor.aoti_compile_and_package(
