@@ -144,9 +144,8 @@ def _lstm_packed(
 ):  # fmt: skip
     data, batch_sizes, to_sorted, to_caller = x
     if isinstance(resets, PackedSequence):
-        same = torch.equal(resets.batch_sizes, batch_sizes) and _same_order(resets.sorted_indices, to_sorted)
-        if not same:
-            raise ValueError("resets must be packed as x is: with the same lengths, in the same order of rows")
+        if not (_same(resets.batch_sizes, batch_sizes) and _same(resets.sorted_indices, to_sorted)):
+            raise ValueError(_PACKED_OTHERWISE)
         resets = resets.data
     lengths, resets = _check_rows(data, batch_sizes, lengths, resets, False)
     h0, c0 = (None, None) if hx is None else hx
@@ -163,8 +162,16 @@ def _lstm_packed(
     return PackedSequence(y, batch_sizes, to_sorted, to_caller), h_n, c_n
 
 
-def _same_order(a: Tensor | None, b: Tensor | None) -> bool:
-    return a is b or (a is not None and b is not None and torch.equal(a, b))
+_PACKED_OTHERWISE = "resets must be packed as x is: with the same lengths, in the same order of rows"
+
+
+def _same(a: Tensor | None, b: Tensor | None) -> bool:
+    if a is b or a is None or b is None:
+        return a is b
+    if torch.compiler.is_compiling() and a.shape == b.shape:  # values exist only when the compiled graph runs
+        torch._assert_async((a == b).all(), _PACKED_OTHERWISE)
+        return True
+    return torch.equal(a, b)
 
 
 def _check_layers(num_layers: int, D: int, weights: Sequence[Tensor], **by_direction: Tensor | None) -> None:
@@ -275,8 +282,9 @@ def _check_lengths(x: Tensor, lengths: Tensor, batch_first: bool) -> Tensor:
     T, B = (x.shape[1], x.shape[0]) if batch_first else (x.shape[0], x.shape[1])
     if lengths.shape != (B,):
         raise ValueError(f"lengths must have shape ({B},), one length for each row, but has {tuple(lengths.shape)}")
-    # Reading values off another device would make the host wait for it.
-    if lengths.device.type == "cpu" and not torch.compiler.is_compiling() and B:
+    # Reading values off another device would make the host wait for it; under vmap only the operator sees them.
+    hidden = torch.compiler.is_compiling() or torch._C._functorch.is_functorch_wrapped_tensor(lengths)
+    if lengths.device.type == "cpu" and not hidden and B:
         low, high = lengths.aminmax()
         if low < 0 or high > T:
             raise ValueError(f"lengths must lie in [0, {T}], as x has {T} steps, but lie in [{int(low)}, {int(high)}]")

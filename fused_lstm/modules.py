@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.fx import Proxy
 from torch.nn import LSTM as _LSTM  # bound now: users may put another class under torch.nn.LSTM
 from torch.nn import Module as _Module
 from torch.nn.utils.rnn import PackedSequence
 
+from . import _dynamo
 from .functional import lstm as _lstm
+
+_dynamo.install()
 
 State = tuple[Tensor, Tensor]
 
@@ -96,6 +100,8 @@ class FusedLSTM(_LSTM):
         lengths: Tensor | None = None,
         resets: Tensor | PackedSequence | None = None,
     ) -> tuple[Tensor | PackedSequence, State]:
+        if isinstance(input, Proxy):  # torch.fx takes modules of torch.nn as they are, and then this one too
+            return self._as_leaf(input, hx, lengths=lengths, resets=resets)
         weights = self._weights()
         single = False
         if isinstance(input, PackedSequence):
@@ -120,6 +126,17 @@ class FusedLSTM(_LSTM):
         if single:
             return y.squeeze(0 if self.batch_first else 1), (h_n.squeeze(1), c_n.squeeze(1))
         return y, (h_n, c_n)
+
+    def _as_leaf(self, input: Proxy, hx: State | None, **more: Proxy | None) -> Proxy:
+        given = {name: value for name, value in more.items() if value is not None}
+        return input.tracer.create_proxy("call_module", input.tracer.path_of_module(self), (input, hx), given)
+
+    def __prepare_scriptable__(self) -> None:
+        # To answer with a torch.nn.LSTM would do, but torch then puts that into the caller's model for good.
+        raise RuntimeError(
+            "torch.jit.script cannot compile FusedLSTM; use torch.jit.trace or torch.export.export, "
+            "or put torch.nn.LSTM, which takes the same state_dict, in its place"
+        )
 
     def _weights(self) -> list[Tensor]:
         parameters = self._parameters
@@ -171,7 +188,9 @@ class FusedLSTM(_LSTM):
         if data.dim() != 2 or data.size(1) != self.input_size:
             self.check_input(data, input.batch_sizes)
         if hx is not None:
-            self._check_state(data.device, hx, int(input.batch_sizes[0]))
+            # A compiler has no value of batch_sizes[0]; the operator compares it when it runs.
+            compiling = torch.compiler.is_compiling() and hx[0].dim() == 3
+            self._check_state(data.device, hx, hx[0].size(1) if compiling else int(input.batch_sizes[0]))
         _check_device("parameter", data.device, weights[0].device)
 
     def _check_state(self, device: torch.device, hx: State, rows: int) -> None:

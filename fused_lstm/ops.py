@@ -1,4 +1,4 @@
-"""The raw operators: their shapes (fake kernels), their gradients, and the one way to call them.
+"""The raw operators: their gradients, what they do under vmap, and the one way to call them.
 
 ``lstm_layer`` below is the door that :mod:`fused_lstm.functional` uses. ``torch.ops.fused_lstm.lstm_layer`` and
 ``torch.ops.fused_lstm.lstm_layer_backward`` may be called directly as well: both have fakes and autograd formulas.
@@ -14,29 +14,27 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from . import _library  # loading it registers the operators
+from . import _library, batching
 from .cells import CELLS
 from .reference import lstm_layer as _reference_layer
+from .shapes import (
+    DIRECTIONS,
+    NEED_BIAS,
+    NEED_C0,
+    NEED_H0,
+    NEED_PARAMS,
+    NEED_SCALE,
+    NEED_W_HH,
+    NEED_W_HR,
+    NEED_W_IH,
+    NEED_X,
+    ROLES,
+    answers,
+)  # fmt: skip
 
 _forward_op = torch.ops.fused_lstm.lstm_layer.default
 _backward_op = torch.ops.fused_lstm.lstm_layer_backward.default
 _below_autograd = torch._C._AutoDispatchBelowAutograd  # saves the way through the formulas registered below
-
-DIRECTIONS = ("forward", "reverse", "both")
-_UNIT_PAD = 16  # kUnitPad in csrc/core/problem.h
-
-# What lstm_layer_backward is asked for, one bit each; it answers in this order.
-NEED_X, NEED_H0, NEED_C0, NEED_W_IH, NEED_W_HH, NEED_BIAS, NEED_W_HR, NEED_SCALE, NEED_PARAMS = (
-    1 << n for n in range(9)
-)
-
-# The weights of one direction, by how many there are.
-_ROLES = {
-    2: (NEED_W_IH, NEED_W_HH),
-    3: (NEED_W_IH, NEED_W_HH, NEED_W_HR),
-    4: (NEED_W_IH, NEED_W_HH, NEED_BIAS, NEED_BIAS),
-    5: (NEED_W_IH, NEED_W_HH, NEED_BIAS, NEED_BIAS, NEED_W_HR),
-}
 
 
 def lstm_layer(
@@ -64,7 +62,10 @@ def lstm_layer(
     if cell_inputs is not None and cell_inputs.requires_grad and torch.is_grad_enabled():
         raise RuntimeError("fused_lstm: cell_inputs has no gradient, but requires one; pass cell_inputs.detach()")
     differentiable = (x, h0, c0, recurrent_scale, cell_params, *weights)
-    save = torch.is_grad_enabled() and any([t is not None and t.requires_grad for t in differentiable])
+    if torch._C._are_functorch_transforms_active():
+        save = torch.is_grad_enabled() and any([t is not None and batching.requires_grad(t) for t in differentiable])
+    else:
+        save = torch.is_grad_enabled() and any([t is not None and t.requires_grad for t in differentiable])
     allow_tf32 = x.is_cuda and tf32_allowed()
     tracing = torch.jit.is_tracing()
     if tracing or torch.compiler.is_compiling():
@@ -96,83 +97,6 @@ def tf32_allowed() -> bool:
     return torch.backends.cudnn.rnn.fp32_precision == "tf32"
 
 
-# ---- shapes
-
-
-def _sizes(x: Tensor, weights: Sequence[Tensor], direction: int) -> tuple[int, Any, Any]:
-    """D, P, H"""
-    return (2 if direction == 2 else 1), weights[1].shape[1], weights[1].shape[0] // 4
-
-
-def _check_devices(x: Tensor, *others: Tensor | None) -> None:
-    # A call that mixes real and meta tensors lands in the fake kernel; it must not get an answer.
-    for t in others:
-        if t is not None and t.device != x.device:
-            raise RuntimeError(f"fused_lstm: all tensors must be on {x.device}, where x is, but one is on {t.device}")
-
-
-def _check_batch_sizes(x: Tensor, batch_sizes: Tensor | None) -> None:
-    # On the CPU wherever x is; on the meta device only together with x.
-    if batch_sizes is not None and batch_sizes.device.type not in ("cpu", x.device.type):
-        raise RuntimeError(f"fused_lstm: batch_sizes must be on the CPU, but is on {batch_sizes.device}")
-    if batch_sizes is not None and batch_sizes.is_meta and not x.is_meta:
-        raise RuntimeError("fused_lstm: batch_sizes must be on the CPU, but is on meta")
-
-
-@torch.library.register_fake("fused_lstm::lstm_layer")
-def _lstm_layer_fake(
-    x, h0, c0, weights, batch_sizes, lengths, resets, recurrent_scale, cell_params, cell_inputs,
-    cell, direction, batch_first, save, allow_tf32=False,
-):  # fmt: skip
-    _check_devices(x, h0, c0, lengths, resets, recurrent_scale, cell_params, cell_inputs, *weights)
-    _check_batch_sizes(x, batch_sizes)
-    D, P, H = _sizes(x, weights, direction)
-    state = next((t for t in (h0, c0, recurrent_scale) if t is not None), None)
-    if batch_sizes is None:
-        B = x.shape[0 if batch_first else 1]
-    elif state is not None:
-        B = state.shape[1]
-    else:
-        B = torch.library.get_ctx().new_dynamic_size()  # batch_sizes[0], a value that a fake tensor does not have
-    rows = x.shape[0] if batch_sizes is not None else x.shape[0] * x.shape[1]
-    padded = (H + _UNIT_PAD - 1) // _UNIT_PAD * _UNIT_PAD
-    reserve_dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
-    return (
-        x.new_empty((*x.shape[:-1], D * P)),
-        x.new_empty((D, B, P)),
-        x.new_empty((D, B, H)),
-        x.new_empty((D, rows, 5 * padded) if save else (0,), dtype=reserve_dtype),
-    )
-
-
-@torch.library.register_fake("fused_lstm::lstm_layer_backward")
-def _lstm_layer_backward_fake(
-    dy, dh_n, dc_n, x, h0, c0, weights, batch_sizes, lengths, resets, recurrent_scale, cell_params, cell_inputs,
-    y, reserve, cell, direction, batch_first, needs, allow_tf32=False,
-):  # fmt: skip
-    _check_devices(
-        x, dy, dh_n, dc_n, h0, c0, lengths, resets, recurrent_scale, cell_params, cell_inputs, y, reserve, *weights
-    )
-    _check_batch_sizes(x, batch_sizes)
-    D, P, H = _sizes(x, weights, direction)
-    B = x.shape[0 if batch_first else 1]
-    if batch_sizes is not None:
-        state = next((t for t in (h0, c0, recurrent_scale, dh_n, dc_n) if t is not None), None)
-        B = torch.library.get_ctx().new_dynamic_size() if state is None else state.shape[1]
-    shapes = {
-        NEED_X: [x.shape],
-        NEED_H0: [(D, B, P)],
-        NEED_C0: [(D, B, H)],
-        NEED_W_IH: [(4 * H, x.shape[-1])] * D,
-        NEED_W_HH: [(4 * H, P)] * D,
-        NEED_BIAS: [(4 * H,)] * D,
-        NEED_W_HR: [(P, H)] * D,
-        NEED_SCALE: [(D, B, P)],
-        NEED_PARAMS: [(D, CELLS[cell].n_params, H)],
-    }
-    return [x.new_empty(shape) for need, wanted in shapes.items() if needs & need for shape in wanted]
-
-
 # ---- first derivatives
 
 
@@ -188,10 +112,14 @@ def _gradients(
 
     ``tensors``: x, h0, c0, recurrent_scale, cell_params, batch_sizes, lengths, resets, cell_inputs, y, reserve.
     """
+    if batching.by_legacy_vmap(cotangents):  # torch.autograd.grad(..., is_grads_batched=True)
+        return batching.lift(
+            lambda *gs: _gradients(tensors, weights, options, gs, wanted, weights_wanted), cotangents
+        )
     x, h0, c0, recurrent_scale, cell_params, batch_sizes, lengths, resets, cell_inputs, y, reserve = tensors
     cell, direction, batch_first, allow_tf32 = options
     D = 2 if direction == 2 else 1
-    roles = _ROLES[len(weights) // D] * D
+    roles = ROLES[len(weights) // D] * D
     asked = (NEED_X, NEED_H0, NEED_C0, NEED_SCALE, NEED_PARAMS)
     needs = 0
     for need, yes in zip((*asked, *roles), (*wanted, *weights_wanted), strict=True):
@@ -249,6 +177,15 @@ class LSTMLayerFunction(torch.autograd.Function):
         ctx.save_for_backward(*tensors, y, reserve, *inputs[13:])
         ctx.mark_non_differentiable(reserve)
         ctx.set_materialize_grads(False)
+
+    @staticmethod
+    def vmap(info, in_dims, *inputs):
+        def call(tensors, weights):
+            return LSTMLayerFunction.apply(*tensors, *inputs[9:13], *weights)
+
+        return batching.forward(
+            info.batch_size, inputs[:9], in_dims[:9], inputs[13:], in_dims[13:], inputs[11], call
+        )
 
     @staticmethod
     def backward(ctx, *cotangents):
@@ -319,6 +256,21 @@ class LSTMLayerBackwardFunction(torch.autograd.Function):
         ctx.set_materialize_grads(False)
 
     @staticmethod
+    def vmap(info, in_dims, *inputs):
+        cell, direction, batch_first, needs, allow_tf32 = inputs[14:19]
+
+        def call(cotangents, tensors, y, reserve, weights):
+            return LSTMLayerBackwardFunction.apply(*cotangents, *tensors, y, reserve, *inputs[14:19], *weights)
+
+        def run_forward(tensors, weights):
+            return LSTMLayerFunction.apply(*tensors, cell, direction, batch_first, allow_tf32, *weights)
+
+        return batching.backward(
+            info.batch_size, inputs[:3], in_dims[:3], inputs[3:12], in_dims[3:12], inputs[12:14], in_dims[12:14],
+            inputs[19:], in_dims[19:], batch_first, _answer_axes(needs, direction, batch_first), call, run_forward,
+        )  # fmt: skip
+
+    @staticmethod
     def backward(ctx, *cotangents):
         gradients = _second_gradients(ctx.saved_tensors, ctx.options, cotangents)
         return *gradients[:8], *(None,) * 11, *gradients[8:]
@@ -349,6 +301,8 @@ def _second_gradients(
 
     ``saved``: those eight, then batch_sizes, lengths, resets, cell_inputs, then the weights.
     """
+    if batching.by_legacy_vmap(cotangents):
+        return batching.lift(lambda *gs: _second_gradients(saved, options, gs), cotangents)
 
     def backward(dy, dh_n, dc_n, *values):
         return _reference_gradients((dy, dh_n, dc_n), values, saved[8:12], options)
@@ -382,7 +336,7 @@ def _reference_gradients(
     dx, dh0, dc0, dscale, dparams, *dweights = pull(
         [torch.zeros_like(out) if g is None else g for out, g in zip(outputs, cotangents, strict=True)]
     )
-    roles = _ROLES[len(dweights) // (2 if direction == 2 else 1)]
+    roles = ROLES[len(dweights) // (2 if direction == 2 else 1)]
     found = {NEED_X: [dx], NEED_H0: [dh0], NEED_C0: [dc0], NEED_SCALE: [dscale], NEED_PARAMS: [dparams]}
     for k, role in enumerate(roles):
         found.setdefault(role, dweights[k :: len(roles)])  # of the two biases the first: their gradients are equal
@@ -411,3 +365,54 @@ def _vjp(function: Callable, values: Sequence[Tensor | None]) -> tuple[Sequence[
 torch.library.register_autograd(
     "fused_lstm::lstm_layer_backward", _backward_op_backward, setup_context=_backward_op_setup_context
 )
+
+
+# ---- vmap of the operators themselves
+
+
+_ROW_AXIS = {NEED_H0: 1, NEED_C0: 1, NEED_SCALE: 1}
+
+
+def _answer_axes(needs: int, direction: int, batch_first: bool) -> list[int | None]:
+    rows = {**_ROW_AXIS, NEED_X: 0 if batch_first else 1}
+    return [rows.get(need) for need in answers(needs, 2 if direction == 2 else 1)]
+
+
+def _flat(x, h0, c0, weights, batch_sizes, lengths, resets, recurrent_scale, cell_params, cell_inputs):
+    """From the order of the schema to that of ``batching``."""
+    return (x, h0, c0, recurrent_scale, cell_params, batch_sizes, lengths, resets, cell_inputs), weights
+
+
+def _in_order(tensors, weights):
+    x, h0, c0, recurrent_scale, cell_params, batch_sizes, lengths, resets, cell_inputs = tensors
+    return x, h0, c0, weights, batch_sizes, lengths, resets, recurrent_scale, cell_params, cell_inputs
+
+
+@torch.library.register_vmap("fused_lstm::lstm_layer")
+def _forward_vmap(info, in_dims, *arguments):
+    tensors, weights = _flat(*arguments[:10])
+    dims, weight_dims = _flat(*in_dims[:10])
+
+    def call(tensors, weights):
+        return _forward_op(*_in_order(tensors, weights), *arguments[10:])
+
+    return batching.forward(info.batch_size, tensors, dims, weights, weight_dims, arguments[12], call)
+
+
+@torch.library.register_vmap("fused_lstm::lstm_layer_backward")
+def _backward_vmap(info, in_dims, *arguments):
+    tensors, weights = _flat(*arguments[3:13])
+    dims, weight_dims = _flat(*in_dims[3:13])
+    cell, direction, batch_first, needs, *allow_tf32 = arguments[15:]
+
+    def call(cotangents, tensors, y, reserve, weights):
+        return _backward_op(*cotangents, *_in_order(tensors, weights), y, reserve, *arguments[15:])
+
+    def run_forward(tensors, weights):
+        return _forward_op(*_in_order(tensors, weights), cell, direction, batch_first, True, *allow_tf32)
+
+    gradients, axes = batching.backward(
+        info.batch_size, arguments[:3], in_dims[:3], tensors, dims, arguments[13:15], in_dims[13:15],
+        weights, weight_dims, batch_first, _answer_axes(needs, direction, batch_first), call, run_forward,
+    )  # fmt: skip
+    return list(gradients), list(axes)

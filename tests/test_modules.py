@@ -163,35 +163,6 @@ def test_the_base_class_is_bound_at_import():
     assert modules._LSTM is nn.LSTM and FusedLSTM.__mro__[1] is nn.LSTM
 
 
-@pytest.mark.parametrize("extra", [None, "lengths", "resets"])
-@pytest.mark.parametrize("grad", [False, True])
-def test_compiles_as_one_graph_where_dynamo_lets_it(extra, grad):
-    """Dynamo refuses every instance of torch.nn.LSTM unless told otherwise; nothing in forward stops it."""
-
-    class Tagger(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.lstm = FusedLSTM(I, H, 2, bidirectional=True)
-            self.head = nn.Linear(2 * H, 5)
-
-        def forward(self, x, hx, **more):
-            y, (h_n, c_n) = self.lstm(x, hx, **more)
-            return self.head(y), h_n, c_n
-
-    m = Tagger()
-    x, hx = torch.randn(T, B, I), (torch.randn(4, B, H), torch.randn(4, B, H))
-    more = {"lengths": dict(lengths=LENGTHS), "resets": dict(resets=torch.rand(T, B) < 0.3)}.get(extra, {})
-    with torch._dynamo.config.patch(allow_rnn=True), torch.set_grad_enabled(grad):
-        compiled = torch.compile(m, fullgraph=True, backend="aot_eager")
-        actual, expected = compiled(x, hx, **more), m(x, hx, **more)
-    torch.testing.assert_close(actual, expected, rtol=0, atol=0)
-    if grad:
-        cotangents = random_cotangents(expected)
-        found = [torch.autograd.grad(outputs, list(m.parameters()), cotangents) for outputs in (actual, expected)]
-        torch.testing.assert_close(*found)
-    torch._dynamo.reset()
-
-
 def test_export_with_dynamic_steps():
     m = module(num_layers=2, bidirectional=True).eval()
     steps = torch.export.Dim("steps", min=2, max=64)
