@@ -6,6 +6,7 @@ be, the operators check themselves.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -32,6 +33,8 @@ def lstm_layer(
     cell: str = "vanilla",
     cell_params: Tensor | None = None,
     cell_inputs: Tensor | None = None,
+    cell_clip: float | None = None,
+    proj_clip: float | None = None,
     direction: str = "forward",
     batch_first: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -56,9 +59,14 @@ def lstm_layer(
         resets: bool, the leading axes of x. True at step t parts the row between t-1 and t: the state that crosses the
             border is zero, and so is its gradient. At t = 0 the forward direction ignores h0 and c0.
         recurrent_scale: (D, B, P), multiplies h on its way into W_hh at every step.
-        cell: "vanilla", "peephole", "coupled" or "zoneout".
-        cell_params: (D, n, H): "peephole" has n = 3, the diagonal weights p_i, p_f, p_o.
+        cell: "vanilla", or one or more of the parts "coupled", "peephole", "zoneout", "layer_norm", "output_cell", in
+            this order, joined by "+": the maths of a step, see :class:`fused_lstm.cells.Cell`. "output_cell" goes
+            with neither "peephole" nor "layer_norm".
+        cell_params: (D, n, H), one after the other: for "peephole" the diagonal weights p_i, p_f, p_o (n = 3), for
+            "layer_norm" gamma_ih and gamma_hh (4 rows each, gates in the order of weights), gamma_c, beta_c (n = 10).
         cell_inputs: (D, leading axes of x, n, H), without gradient: "zoneout" has n = 2, the keep masks k_h, k_c.
+        cell_clip: the new c is kept within [-cell_clip, cell_clip] before any gate reads it; no gradient at the bounds.
+        proj_clip: the same for the projected h.
         direction: "forward", "reverse" or "both".
         batch_first: x, resets and y have rows before steps. Says nothing about packed data.
 
@@ -78,7 +86,7 @@ def lstm_layer(
         )
     return ops.lstm_layer(
         x, h0, c0, list(weights), batch_sizes, lengths, resets, recurrent_scale, cell_params, cell_inputs,
-        cell_index(cell), code, batch_first,
+        cell_index(cell), code, batch_first, *_check_clips(cell_clip, proj_clip),
     )  # fmt: skip
 
 
@@ -96,6 +104,8 @@ def lstm(
     cell: str = "vanilla",
     cell_params: Tensor | None = None,
     cell_inputs: Tensor | None = None,
+    cell_clip: float | None = None,
+    proj_clip: float | None = None,
     direction: str = "forward",
     batch_first: bool = False,
 ) -> tuple[Tensor | PackedSequence, Tensor, Tensor]:
@@ -126,7 +136,7 @@ def lstm(
     if isinstance(x, PackedSequence):
         return _lstm_packed(
             x, hx, weights, num_layers, dropout, training, lengths, resets, recurrent_scale,
-            cell, cell_params, cell_inputs, direction,
+            cell, cell_params, cell_inputs, direction, _check_clips(cell_clip, proj_clip),
         )  # fmt: skip
     code = _direction_code(direction)
     _check_rank(x, None)
@@ -134,13 +144,13 @@ def lstm(
     h0, c0 = (None, None) if hx is None else hx
     return _stack(
         x, h0, c0, weights, num_layers, dropout if training else 0.0, None, lengths, resets, recurrent_scale,
-        cell_index(cell), cell_params, cell_inputs, code, batch_first,
+        cell_index(cell), cell_params, cell_inputs, code, batch_first, _check_clips(cell_clip, proj_clip),
     )  # fmt: skip
 
 
 def _lstm_packed(
     x, hx, weights, num_layers, dropout, training, lengths, resets, recurrent_scale,
-    cell, cell_params, cell_inputs, direction,
+    cell, cell_params, cell_inputs, direction, clips,
 ):  # fmt: skip
     data, batch_sizes, to_sorted, to_caller = x
     if isinstance(resets, PackedSequence):
@@ -155,7 +165,7 @@ def _lstm_packed(
         )
     y, h_n, c_n = _stack(
         data, h0, c0, weights, num_layers, dropout if training else 0.0, batch_sizes, None, resets, recurrent_scale,
-        cell_index(cell), cell_params, cell_inputs, _direction_code(direction), False,
+        cell_index(cell), cell_params, cell_inputs, _direction_code(direction), False, clips,
     )  # fmt: skip
     if to_caller is not None:
         h_n, c_n = h_n.index_select(1, to_caller), c_n.index_select(1, to_caller)
@@ -188,7 +198,7 @@ def _check_layers(num_layers: int, D: int, weights: Sequence[Tensor], **by_direc
 
 def _stack(
     x, h0, c0, weights, num_layers, dropout, batch_sizes, lengths, resets, recurrent_scale,
-    cell, cell_params, cell_inputs, direction, batch_first,
+    cell, cell_params, cell_inputs, direction, batch_first, clips,
 ):  # fmt: skip
     """The layers; everything checked, names turned to numbers."""
     if not x.is_meta and torch.is_autocast_enabled(x.device.type):
@@ -198,7 +208,7 @@ def _stack(
     if num_layers == 1:
         return ops.lstm_layer(
             x, h0, c0, weights, batch_sizes, lengths, resets, recurrent_scale, cell_params, cell_inputs,
-            cell, direction, batch_first,
+            cell, direction, batch_first, *clips,
         )  # fmt: skip
     D = 2 if direction == 2 else 1
     _check_layers(
@@ -225,6 +235,7 @@ def _stack(
             cell,
             direction,
             batch_first,
+            *clips,
         )
         last_states.append(states)
     h_n, c_n = zip(*last_states, strict=True)
@@ -245,6 +256,16 @@ def _autocast(x: Tensor, *others: Tensor | None) -> list[Tensor | None]:
     return [
         t.to(dtype) if t is not None and t.is_floating_point() and t.dtype != torch.float64 else t for t in (x, *others)
     ]
+
+
+def _check_clips(cell_clip: float | None, proj_clip: float | None) -> tuple[float, float]:
+    """As the operators take them: 0 for none."""
+    if cell_clip is None and proj_clip is None:
+        return (0.0, 0.0)
+    for name, clip in (("cell_clip", cell_clip), ("proj_clip", proj_clip)):
+        if clip is not None and not 0 < clip < math.inf:
+            raise ValueError(f"{name} must be above 0 and finite, or None, but is {clip}")
+    return cell_clip or 0.0, proj_clip or 0.0
 
 
 def _direction_code(direction: str) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.fx import Proxy
@@ -11,6 +13,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from . import _dynamo
 from .functional import lstm as _lstm
+from .variants import Variants, with_dropped
 
 _dynamo.install()
 
@@ -38,6 +41,30 @@ class FusedLSTM(_LSTM):
 
     Returns ``output, (h_n, c_n)`` as ``torch.nn.LSTM`` does. The equations: :mod:`fused_lstm.reference`.
 
+    Options beyond ``torch.nn.LSTM``, keyword-only, all off by default, any of them together but where noted; what each
+    computes, :class:`fused_lstm.cells.Cell` and :mod:`fused_lstm.reference` define. Masks come from torch's generator:
+    same ``torch.manual_seed``, same masks.
+
+    * ``weight_dropout=p``: while training, elements of every weight_hh are zeroed with probability p and the others
+      scaled by 1/(1-p); one mask for each layer, direction and call. DropConnect; Merity, Keskar & Socher 2017.
+    * ``recurrent_dropout=p``: while training, h on its way into weight_hh is multiplied by a mask in {0, 1/(1-p)}, one
+      for each layer, direction, row and feature, the same at all steps. Gal & Ghahramani 2016.
+    * ``zoneout=p`` or ``(p_h, p_c)``: while training, each value of h and c keeps that of the step before with
+      probability p; in eval mode h = p_h h' + (1 - p_h) h~, likewise c. Krueger et al. 2017. Not with proj_size.
+    * ``peephole=True``: i and f see p_i c', p_f c', o sees p_o c, all unit by unit. Gers & Schmidhuber 2000.
+      Parameters ``weight_p_l{k}`` (3, H): p_i, p_f, p_o.
+    * ``coupled_gates=True``: i = 1 - f; the rows of i in the weights, and p_i, have no effect. Greff et al. 2017.
+    * ``forget_bias=b``: initialisation only: b is added to the rows of f in every bias_ih. Jozefowicz et al. 2015.
+    * ``cell_clip=m``, ``proj_clip=m``: the new c, before any gate reads it, and the projected h are kept within
+      [-m, m], with no gradient at the bounds. Sak, Senior & Beaufays 2014. ``proj_clip`` needs proj_size.
+    * ``layer_norm=True``: a = gamma_ih LN(W_ih x) + gamma_hh LN(W_hh h') + b_ih + b_hh, h = o tanh(gamma_c LN(c) +
+      beta_c), LN over all 4H values or all H, eps 1e-5. Ba, Kiros & Hinton 2016, parameters as in haste:
+      ``gamma_ih_l{k}``, ``gamma_hh_l{k}`` (4H,), ``gamma_c_l{k}``, ``beta_c_l{k}`` (H,).
+    * ``output_gate="cell"``: o = sigmoid(W_xo x + W_ho c + b_o) reads the new c instead of h'. W_ho are the last H rows
+      of weight_hh, so the ``state_dict`` is that of ``torch.nn.LSTM``. Not with proj_size, peephole, layer_norm.
+
+    Parameters of options end in ``_l{k}``, reverse in ``_l{k}_reverse``, as the others do.
+
     Weights are read from the attributes at every call, so that whatever stands there counts: parameters loaded,
     swapped, parametrized, pruned, or put there for one call by ``torch.func.functional_call``.
 
@@ -45,6 +72,8 @@ class FusedLSTM(_LSTM):
         ValueError, RuntimeError: where ``torch.nn.LSTM`` does, in the same words. Where that would compute nonsense or
             crash (weights of a wrong shape, packed input with a wrong ``hx``), RuntimeError.
     """
+
+    _variants: Variants | None = None  # on the class for modules that convert() or unpickling made without __init__
 
     def __init__(
         self,
@@ -58,10 +87,43 @@ class FusedLSTM(_LSTM):
         proj_size: int = 0,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
+        *,
+        weight_dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        zoneout: float | tuple[float, float] = 0.0,
+        peephole: bool = False,
+        coupled_gates: bool = False,
+        forget_bias: float | None = None,
+        cell_clip: float | None = None,
+        proj_clip: float | None = None,
+        layer_norm: bool = False,
+        output_gate: str = "hidden",
     ) -> None:
         super().__init__(
             input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size, device, dtype
         )
+        self._variants = Variants.of(
+            bias=bias, proj_size=proj_size, weight_dropout=weight_dropout, recurrent_dropout=recurrent_dropout,
+            zoneout=zoneout, peephole=peephole, coupled_gates=coupled_gates, forget_bias=forget_bias,
+            cell_clip=cell_clip, proj_clip=proj_clip, layer_norm=layer_norm, output_gate=output_gate,
+        )  # fmt: skip
+        if self._variants is not None:
+            self._variants.add_parameters(self, self._suffixes, hidden_size, self.weight_ih_l0)
+            self._variants.reset_parameters(self, self._suffixes, hidden_size)
+
+    def reset_parameters(self) -> None:
+        super().reset_parameters()
+        if self._variants is not None:
+            self._variants.reset_parameters(self, self._suffixes, self.hidden_size)
+
+    def extra_repr(self) -> str:
+        return super().extra_repr() + ("" if self._variants is None else f", {self._variants}")
+
+    @property
+    def _suffixes(self) -> list[str]:
+        """What names of parameters end with, layer after layer and direction after direction."""
+        ends = ("", "_reverse") if self.bidirectional else ("",)
+        return [f"_l{layer}{end}" for layer in range(self.num_layers) for end in ends]
 
     @property
     def _flat_weights(self) -> list[Tensor | None]:
@@ -111,6 +173,9 @@ class FusedLSTM(_LSTM):
             if single:
                 input, hx, resets = self._one_row(input, hx, lengths, resets)
             self._check_padded(input, hx, weights)
+        variants = {}
+        if self._variants is not None:
+            weights, variants = self._varied(input, weights)
         y, h_n, c_n = _lstm(
             input,
             hx,
@@ -122,6 +187,7 @@ class FusedLSTM(_LSTM):
             resets=resets,
             direction="both" if self.bidirectional else "forward",
             batch_first=self.batch_first,
+            **variants,
         )
         if single:
             return y.squeeze(0 if self.batch_first else 1), (h_n.squeeze(1), c_n.squeeze(1))
@@ -144,6 +210,23 @@ class FusedLSTM(_LSTM):
             return [parameters[name] for name in self._flat_weights_names]
         except KeyError:  # no parameter any more: pruned, parametrized, a replica's
             return [getattr(self, name) for name in self._flat_weights_names]
+
+    def _varied(self, input: Tensor | PackedSequence, weights: list[Tensor]) -> tuple[list[Tensor], dict[str, Any]]:
+        """Weights, and arguments of ``functional.lstm``, as the options want them; masks are drawn here."""
+        variants, training, suffixes, H = self._variants, self.training, self._suffixes, self.hidden_size
+        packed = isinstance(input, PackedSequence)
+        x = input.data if packed else input
+        rows = int(input.batch_sizes[0]) if packed else x.shape[0 if self.batch_first else 1]
+        n = len(suffixes)
+        more = {
+            "cell": variants.cell.name,
+            "cell_params": variants.cell_params(self, suffixes, H),
+            "recurrent_scale": variants.recurrent_scale(x, (n, rows, self.proj_size or H), training),
+            "cell_inputs": variants.keep_masks(x, (n, *x.shape[:-1], H), training),
+            "cell_clip": variants.cell_clip,
+            "proj_clip": variants.proj_clip,
+        }
+        return with_dropped(weights, len(weights) // n, lambda w: variants.dropped(w, training)), more
 
     def _one_row(
         self, input: Tensor, hx: State | None, lengths: Tensor | None, resets: Tensor | None

@@ -51,6 +51,8 @@ def lstm_layer(
     cell: int,
     direction: int,
     batch_first: bool,
+    cell_clip: float = 0.0,
+    proj_clip: float = 0.0,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """y, h_n, c_n of one layer; keeps what backward needs only where a gradient can be asked for.
 
@@ -72,23 +74,24 @@ def lstm_layer(
         save = save or tracing  # what was traced without gradients may be played back with them
         return _forward_op(
             x, h0, c0, weights, batch_sizes, lengths, resets, recurrent_scale, cell_params, cell_inputs,
-            cell, direction, batch_first, save, allow_tf32,
+            cell, direction, batch_first, save, allow_tf32, cell_clip, proj_clip,
         )[:3]  # fmt: skip
     if forward_ad._current_level >= 0:  # forward-mode derivatives: of torch operations, as the operators have none
         return _reference_layer(
             x, h0, c0, weights, batch_sizes=batch_sizes, lengths=lengths, resets=resets,
             recurrent_scale=recurrent_scale, cell=CELLS[cell].name, cell_params=cell_params, cell_inputs=cell_inputs,
+            cell_clip=cell_clip or None, proj_clip=proj_clip or None,
             direction=DIRECTIONS[direction], batch_first=batch_first,
         )  # fmt: skip
     if save:
         return LSTMLayerFunction.apply(
             x, h0, c0, recurrent_scale, cell_params, batch_sizes, lengths, resets, cell_inputs,
-            cell, direction, batch_first, allow_tf32, *weights,
+            cell, direction, batch_first, allow_tf32, cell_clip, proj_clip, *weights,
         )[:3]  # fmt: skip
     with _below_autograd():
         return _forward_op(
             x, h0, c0, weights, batch_sizes, lengths, resets, recurrent_scale, cell_params, cell_inputs,
-            cell, direction, batch_first, False, allow_tf32,
+            cell, direction, batch_first, False, allow_tf32, cell_clip, proj_clip,
         )[:3]  # fmt: skip
 
 
@@ -103,7 +106,7 @@ def tf32_allowed() -> bool:
 def _gradients(
     tensors: Sequence[Tensor | None],
     weights: Sequence[Tensor],
-    options: tuple[int, int, bool, bool],
+    options: tuple[int, int, bool, bool, float, float],
     cotangents: Sequence[Tensor | None],
     wanted: Sequence[bool],
     weights_wanted: Sequence[bool],
@@ -117,7 +120,7 @@ def _gradients(
             lambda *gs: _gradients(tensors, weights, options, gs, wanted, weights_wanted), cotangents
         )
     x, h0, c0, recurrent_scale, cell_params, batch_sizes, lengths, resets, cell_inputs, y, reserve = tensors
-    cell, direction, batch_first, allow_tf32 = options
+    cell, direction, batch_first, allow_tf32, *clips = options
     D = 2 if direction == 2 else 1
     roles = ROLES[len(weights) // D] * D
     asked = (NEED_X, NEED_H0, NEED_C0, NEED_SCALE, NEED_PARAMS)
@@ -130,13 +133,13 @@ def _gradients(
     if torch.is_grad_enabled():  # create_graph=True
         gradients = LSTMLayerBackwardFunction.apply(
             *cotangents, x, h0, c0, recurrent_scale, cell_params, batch_sizes, lengths, resets, cell_inputs, y, reserve,
-            cell, direction, batch_first, needs, allow_tf32, *weights,
+            cell, direction, batch_first, needs, allow_tf32, *clips, *weights,
         )  # fmt: skip
     else:
         with _below_autograd():
             gradients = _backward_op(
                 *cotangents, x, h0, c0, weights, batch_sizes, lengths, resets, recurrent_scale, cell_params,
-                cell_inputs, y, reserve, cell, direction, batch_first, needs, allow_tf32,
+                cell_inputs, y, reserve, cell, direction, batch_first, needs, allow_tf32, *clips,
             )  # fmt: skip
     answer = iter(gradients)
     one = {need: next(answer) for need in (NEED_X, NEED_H0, NEED_C0) if needs & need}
@@ -163,28 +166,28 @@ class LSTMLayerFunction(torch.autograd.Function):
     @staticmethod
     def forward(*inputs):
         (x, h0, c0, recurrent_scale, cell_params, batch_sizes, lengths, resets, cell_inputs,
-         cell, direction, batch_first, allow_tf32, *weights) = inputs  # fmt: skip
+         cell, direction, batch_first, allow_tf32, cell_clip, proj_clip, *weights) = inputs  # fmt: skip
         with _below_autograd():
             return _forward_op(
                 x, h0, c0, weights, batch_sizes, lengths, resets, recurrent_scale, cell_params, cell_inputs,
-                cell, direction, batch_first, True, allow_tf32,
+                cell, direction, batch_first, True, allow_tf32, cell_clip, proj_clip,
             )  # fmt: skip
 
     @staticmethod
     def setup_context(ctx, inputs, output):
-        tensors, ctx.options = inputs[:9], inputs[9:13]
+        tensors, ctx.options = inputs[:9], inputs[9:15]
         y, _, _, reserve = output
-        ctx.save_for_backward(*tensors, y, reserve, *inputs[13:])
+        ctx.save_for_backward(*tensors, y, reserve, *inputs[15:])
         ctx.mark_non_differentiable(reserve)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def vmap(info, in_dims, *inputs):
         def call(tensors, weights):
-            return LSTMLayerFunction.apply(*tensors, *inputs[9:13], *weights)
+            return LSTMLayerFunction.apply(*tensors, *inputs[9:15], *weights)
 
         return batching.forward(
-            info.batch_size, inputs[:9], in_dims[:9], inputs[13:], in_dims[13:], inputs[11], call
+            info.batch_size, inputs[:9], in_dims[:9], inputs[15:], in_dims[15:], inputs[11], call
         )
 
     @staticmethod
@@ -196,15 +199,15 @@ class LSTMLayerFunction(torch.autograd.Function):
             ctx.options,
             cotangents[:3],
             ctx.needs_input_grad[:5],
-            ctx.needs_input_grad[13:],
+            ctx.needs_input_grad[15:],
         )
-        return *tensors, *(None,) * 8, *weights
+        return *tensors, *(None,) * 10, *weights
 
 
 def _op_setup_context(ctx, inputs, output) -> None:
     (x, h0, c0, weights, batch_sizes, lengths, resets, recurrent_scale, cell_params, cell_inputs,
-     cell, direction, batch_first, ctx.save, allow_tf32) = inputs  # fmt: skip
-    ctx.options = (cell, direction, batch_first, allow_tf32)
+     cell, direction, batch_first, ctx.save, *more) = inputs  # fmt: skip
+    ctx.options = (cell, direction, batch_first, *more)
     y, _, _, reserve = output
     ctx.save_for_backward(
         x, h0, c0, recurrent_scale, cell_params, batch_sizes, lengths, resets, cell_inputs, y, reserve, *weights
@@ -241,44 +244,45 @@ class LSTMLayerBackwardFunction(torch.autograd.Function):
     @staticmethod
     def forward(*inputs):
         (dy, dh_n, dc_n, x, h0, c0, recurrent_scale, cell_params, batch_sizes, lengths, resets, cell_inputs, y, reserve,
-         cell, direction, batch_first, needs, allow_tf32, *weights) = inputs  # fmt: skip
+         cell, direction, batch_first, needs, allow_tf32, cell_clip, proj_clip, *weights) = inputs  # fmt: skip
         return tuple(
             _backward_op(
                 dy, dh_n, dc_n, x, h0, c0, weights, batch_sizes, lengths, resets, recurrent_scale, cell_params,
-                cell_inputs, y, reserve, cell, direction, batch_first, needs, allow_tf32,
+                cell_inputs, y, reserve, cell, direction, batch_first, needs, allow_tf32, cell_clip, proj_clip,
             )
         )  # fmt: skip
 
     @staticmethod
     def setup_context(ctx, inputs, output):
-        ctx.save_for_backward(*inputs[:12], *inputs[19:])
-        ctx.options = inputs[14:18]
+        ctx.save_for_backward(*inputs[:12], *inputs[21:])
+        ctx.options = (*inputs[14:18], *inputs[19:21])
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def vmap(info, in_dims, *inputs):
-        cell, direction, batch_first, needs, allow_tf32 = inputs[14:19]
+        cell, direction, batch_first, needs, allow_tf32, *clips = inputs[14:21]
 
         def call(cotangents, tensors, y, reserve, weights):
-            return LSTMLayerBackwardFunction.apply(*cotangents, *tensors, y, reserve, *inputs[14:19], *weights)
+            return LSTMLayerBackwardFunction.apply(*cotangents, *tensors, y, reserve, *inputs[14:21], *weights)
 
         def run_forward(tensors, weights):
-            return LSTMLayerFunction.apply(*tensors, cell, direction, batch_first, allow_tf32, *weights)
+            return LSTMLayerFunction.apply(*tensors, cell, direction, batch_first, allow_tf32, *clips, *weights)
 
         return batching.backward(
             info.batch_size, inputs[:3], in_dims[:3], inputs[3:12], in_dims[3:12], inputs[12:14], in_dims[12:14],
-            inputs[19:], in_dims[19:], batch_first, _answer_axes(needs, direction, batch_first), call, run_forward,
+            inputs[21:], in_dims[21:], batch_first, _answer_axes(needs, direction, batch_first), call, run_forward,
         )  # fmt: skip
 
     @staticmethod
     def backward(ctx, *cotangents):
         gradients = _second_gradients(ctx.saved_tensors, ctx.options, cotangents)
-        return *gradients[:8], *(None,) * 11, *gradients[8:]
+        return *gradients[:8], *(None,) * 13, *gradients[8:]
 
 
 def _backward_op_setup_context(ctx, inputs, output) -> None:
     (dy, dh_n, dc_n, x, h0, c0, weights, batch_sizes, lengths, resets, recurrent_scale, cell_params, cell_inputs,
-     _, _, *ctx.options, _) = inputs  # fmt: skip
+     _, _, cell, direction, batch_first, needs, _, *clips) = inputs  # fmt: skip
+    ctx.options = (cell, direction, batch_first, needs, *clips)
     ctx.save_for_backward(
         dy, dh_n, dc_n, x, h0, c0, recurrent_scale, cell_params, batch_sizes, lengths, resets, cell_inputs, *weights
     )
@@ -323,12 +327,13 @@ def _reference_gradients(
     ``values``: x, h0, c0, recurrent_scale, cell_params and the weights.
     """
     batch_sizes, lengths, resets, cell_inputs = constants
-    cell, direction, batch_first, needs = options
+    cell, direction, batch_first, needs, cell_clip, proj_clip = options
 
     def layer(x, h0, c0, recurrent_scale, cell_params, *weights):
         return _reference_layer(
             x, h0, c0, weights, batch_sizes=batch_sizes, lengths=lengths, resets=resets,
             recurrent_scale=recurrent_scale, cell=CELLS[cell].name, cell_params=cell_params, cell_inputs=cell_inputs,
+            cell_clip=cell_clip or None, proj_clip=proj_clip or None,
             direction=DIRECTIONS[direction], batch_first=batch_first,
         )  # fmt: skip
 

@@ -11,7 +11,9 @@ One step, with gates in the order i, f, g, o::
 
 Hochreiter & Schmidhuber 1997 (the cell); Gers, Schmidhuber & Cummins 2000 (forget gate); Graves & Schmidhuber 2005
 (both directions); Sak, Senior & Beaufays 2014 (projection W_hr); Gal & Ghahramani 2016 (s, one mask for all steps).
-Other cells replace the last two lines: see ``cells.py``.
+Other cells replace the last two lines: see ``cells.py``. ``cell_clip`` bounds c as soon as it is computed, before any gate
+reads it; ``proj_clip`` bounds the projected h (Sak, Senior & Beaufays 2014, as in TensorFlow's LSTMCell). Neither lets a
+gradient through where the bound was reached.
 
 Sizes: T steps, B rows, I input, H hidden, P output (``proj_size`` or H), D directions, N packed rows, L layers.
 """
@@ -25,7 +27,7 @@ from torch import Tensor
 from torch.nn.functional import dropout as _dropout
 from torch.nn.functional import linear
 
-from .cells import CELLS, Cell, cell_index
+from .cells import CELLS, Cell, cell_index, clipped
 
 
 def lstm_layer(
@@ -41,6 +43,8 @@ def lstm_layer(
     cell: str = "vanilla",
     cell_params: Tensor | None = None,
     cell_inputs: Tensor | None = None,
+    cell_clip: float | None = None,
+    proj_clip: float | None = None,
     direction: str = "forward",
     batch_first: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -70,6 +74,7 @@ def lstm_layer(
             scale=pick(recurrent_scale, d),
             params=pick(cell_params, d),
             inputs=None if cell_inputs is None else leading.unfold(pick(cell_inputs, d)),
+            clips=(cell_clip, proj_clip),
             reverse=reverse,
             rounding=x.dtype,
         )
@@ -95,6 +100,8 @@ def lstm(
     cell: str = "vanilla",
     cell_params: Tensor | None = None,
     cell_inputs: Tensor | None = None,
+    cell_clip: float | None = None,
+    proj_clip: float | None = None,
     direction: str = "forward",
     batch_first: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -125,6 +132,8 @@ def lstm(
             cell=cell,
             cell_params=None if cell_params is None else cell_params[rows],
             cell_inputs=None if cell_inputs is None else cell_inputs[rows],
+            cell_clip=cell_clip,
+            proj_clip=proj_clip,
             direction=direction,
         )
         h_n.append(h)
@@ -146,6 +155,7 @@ def _one_direction(
     scale: Tensor | None,
     params: Tensor | None,
     inputs: Tensor | None,
+    clips: tuple[float | None, float | None],
     reverse: bool,
     rounding: torch.dtype,
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -153,8 +163,12 @@ def _one_direction(
     w_ih, w_hh, b_ih, b_hh, w_hr = _name(weights)
     if cell.reads_h_prev and w_hr is not None:
         raise RuntimeError(f"cell {cell.name!r} needs h of hidden_size and cannot be projected; leave out w_hr")
+    if cell.output_cell and w_hr is not None:
+        raise RuntimeError(f"cell {cell.name!r} reads c through W_hh, which must be square; leave out w_hr")
     T, B, _ = x.shape
     P, H = w_hh.shape[1], w_hh.shape[0] // 4
+    # of the dtype that it bounds: what was rounded is compared with it
+    proj_clip = None if clips[1] is None else torch.tensor(clips[1], dtype=rounding).item()
     h = x.new_zeros(B, P) if h is None else h
     c = x.new_zeros(B, H) if c is None else c
 
@@ -166,11 +180,12 @@ def _one_direction(
             h_prev = torch.where(cut[border], 0, h_prev)
             c_prev = torch.where(cut[border], 0, c_prev)
         s_h = h_prev if scale is None else scale * h_prev
-        a = linear(x[t], w_ih, b_ih) + linear(s_h, w_hh, b_hh)
-        h_new, c_new = cell.step(a, h_prev, c_prev, params, None if inputs is None else inputs[t])
+        a = cell.pre_activations(x[t], s_h, w_ih, w_hh, (b_ih, b_hh), params)
+        given = None if inputs is None else inputs[t]
+        h_new, c_new = cell.step(a, h_prev, c_prev, params, given, w_hh[3 * H :], clips[0])
         if w_hr is not None:
             h_new = linear(h_new, w_hr)
-        h_new = h_new.to(rounding).to(h.dtype)
+        h_new = clipped(h_new.to(rounding).to(h.dtype), proj_clip)
         h = torch.where(alive[t], h_new, h)
         c = torch.where(alive[t], c_new, c)
         ys.append(torch.where(alive[t], h_new, 0))

@@ -41,13 +41,13 @@ def backward_arguments(layer: Layer, needs: int) -> list:
 
 
 class Calls:
-    """Stands before an operator and notes its last argument (save or needs) and which of the first three came."""
+    """Stands before an operator and notes what it was asked (save or needs) and which of the first three came."""
 
     def __init__(self, op):
         self.op, self.asked, self.came = op, [], []
 
     def __call__(self, *arguments):
-        self.asked.append(arguments[-2])
+        self.asked.append(arguments[-4])
         self.came.append([t is not None for t in arguments[:3]])
         return self.op(*arguments)
 

@@ -1,7 +1,9 @@
 #include "binding/checks.h"
 
+#include <cmath>
 #include <sstream>
 
+#include "cell/float16.h"
 #include "cell/variants.h"
 
 namespace fused_lstm {
@@ -156,11 +158,33 @@ void check_weights(LayerCall& call) {
   }
 }
 
+double check_clip(double clip, const char* name) {
+  FUSED_LSTM_CHECK(std::isfinite(clip) && clip >= 0, "fused_lstm: ", name,
+                   " must be finite and above 0, or 0 for none, but is ", clip);
+  return clip;
+}
+
+void check_clips(LayerCall& call) {
+  Problem& p = call.problem;
+  p.cell_clip = check_clip(call.tensors.cell_clip, "cell_clip");
+  p.proj_clip = check_clip(call.tensors.proj_clip, "proj_clip");
+  FUSED_LSTM_CHECK(p.proj_clip == 0 || p.projection,
+                   "fused_lstm: proj_clip bounds the projected h, but nothing is projected; use cell_clip");
+  // as h itself: what was rounded is compared with it
+  const float narrow = static_cast<float>(p.proj_clip);
+  if (p.dtype == DType::kBFloat16) p.proj_clip = rounded<BFloat16>(narrow);
+  if (p.dtype == DType::kFloat16) p.proj_clip = rounded<Float16>(narrow);
+  FUSED_LSTM_CHECK((call.tensors.proj_clip == 0) == (p.proj_clip == 0), "fused_lstm: proj_clip of ",
+                   call.tensors.proj_clip, " is 0 in ", name_of(p.dtype));
+}
+
 void check_cell(LayerCall& call) {
   const Problem& p = call.problem;
   const CellShape& shape = kCellShapes[p.cell];
   FUSED_LSTM_CHECK(!(shape.reads_h_prev && p.projection), "fused_lstm: the ", shape.name,
                    " cell mixes h with its previous value and cannot be projected; drop proj_size");
+  FUSED_LSTM_CHECK(!(shape.output_cell && p.projection), "fused_lstm: the ", shape.name,
+                   " cell reads c through W_hh, which must be square, and cannot be projected; drop proj_size");
   FUSED_LSTM_CHECK(call.tensors.cell_params.has_value() == (shape.params > 0), "fused_lstm: the ", shape.name,
                    " cell takes ", shape.params, " rows of cell_params", shape.params ? ", but none came" : "");
   FUSED_LSTM_CHECK(call.tensors.cell_inputs.has_value() == (shape.inputs > 0), "fused_lstm: the ", shape.name,
@@ -242,6 +266,7 @@ LayerCall check_layer(LayerTensors tensors, bool save_for_backward, Lengths leng
   call.inputs.recurrent_scale =
       take(call, call.tensors.recurrent_scale, "recurrent_scale", {p.directions(), p.batch, p.output()});
   check_cell(call);
+  check_clips(call);
   if (OptionalTensor& resets = call.tensors.resets) {
     std::vector<int64_t> expected = sequence_shape(call, 1);
     expected.pop_back();

@@ -22,6 +22,7 @@ struct LayerTensors {
   OptionalTensor batch_sizes, lengths, resets, recurrent_scale, cell_params, cell_inputs;
   int64_t cell, direction;
   bool batch_first, allow_tf32;  // the latter matters on CUDA alone
+  double cell_clip = 0, proj_clip = 0;
 };
 
 // A checked call: sizes, rows, and pointers into `tensors`, which it keeps alive (made contiguous where needed).

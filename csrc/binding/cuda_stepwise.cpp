@@ -65,6 +65,8 @@ class Steps {
             p_.projection > 0,
             p_.bias,
             p_.cell,
+            p_.cell_clip,
+            p_.proj_clip,
             p_.dtype,
             call_.checked().lengths,
             call_.resets(),

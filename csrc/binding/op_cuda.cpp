@@ -159,10 +159,12 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> lstm_layer(Tensor x, OptionalTensor h
                                                       OptionalTensor lengths, OptionalTensor resets,
                                                       OptionalTensor recurrent_scale, OptionalTensor cell_params,
                                                       OptionalTensor cell_inputs, int64_t cell, int64_t direction,
-                                                      bool batch_first, bool save, bool allow_tf32) {
-  const CudaCall call(check_layer({x, h0, c0, std::move(weights), batch_sizes, lengths, resets, recurrent_scale,
-                                   cell_params, cell_inputs, cell, direction, batch_first, allow_tf32},
-                                  save, Lengths::kOnDevice));
+                                                      bool batch_first, bool save, bool allow_tf32, double cell_clip,
+                                                      double proj_clip) {
+  const CudaCall call(
+      check_layer({x, h0, c0, std::move(weights), batch_sizes, lengths, resets, recurrent_scale, cell_params,
+                   cell_inputs, cell, direction, batch_first, allow_tf32, cell_clip, proj_clip},
+                  save, Lengths::kOnDevice));
   const Forward forward(call);
   return {forward.tensors.y, forward.tensors.h_n, forward.tensors.c_n, forward.reserve};
 }
@@ -172,10 +174,12 @@ std::vector<Tensor> lstm_layer_backward(OptionalTensor dy, OptionalTensor dh_n, 
                                         OptionalTensor batch_sizes, OptionalTensor lengths, OptionalTensor resets,
                                         OptionalTensor recurrent_scale, OptionalTensor cell_params,
                                         OptionalTensor cell_inputs, Tensor y, Tensor reserve, int64_t cell,
-                                        int64_t direction, bool batch_first, int64_t needs, bool allow_tf32) {
-  const CudaCall call(check_layer({x, h0, c0, std::move(weights), batch_sizes, lengths, resets, recurrent_scale,
-                                   cell_params, cell_inputs, cell, direction, batch_first, allow_tf32},
-                                  true, Lengths::kOnDevice));
+                                        int64_t direction, bool batch_first, int64_t needs, bool allow_tf32,
+                                        double cell_clip, double proj_clip) {
+  const CudaCall call(
+      check_layer({x, h0, c0, std::move(weights), batch_sizes, lengths, resets, recurrent_scale, cell_params,
+                   cell_inputs, cell, direction, batch_first, allow_tf32, cell_clip, proj_clip},
+                  true, Lengths::kOnDevice));
   return Backward(call, check_backward(call.checked(), dy, dh_n, dc_n, y, reserve, needs), needs).gradients();
 }
 

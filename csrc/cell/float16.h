@@ -57,6 +57,14 @@ FUSED_LSTM_HD void narrowed(float x, Float16& to) {
 FUSED_LSTM_HD void narrowed(float x, float& to) { to = x; }
 FUSED_LSTM_HD void narrowed(double x, double& to) { to = x; }
 
+// x as the nearest value of S.
+template <class S>
+FUSED_LSTM_HD float rounded(float x) {
+  S s;
+  narrowed(x, s);
+  return widened(s);
+}
+
 // The type that sums and the cell state have when tensors hold S.
 template <class S>
 struct ComputeOf {

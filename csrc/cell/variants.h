@@ -1,8 +1,7 @@
 #pragma once
 // The cells: the maths of one hidden unit at one step, forward and backward, once for every backend.
-// V is a value: float or double on CUDA and in tests, a wrapped SIMD vector on the CPU (its own sigmoid_of and
-// tanh_of are found beside its type). A struct and a line in
-// FUSED_LSTM_FOR_EACH_CELL add a cell everywhere; fused_lstm/cells.py holds the same list in the same order.
+// V is a value: float or double on CUDA and in tests, a wrapped SIMD vector on the CPU (its own sigmoid_of, tanh_of,
+// limited_to and where_below are found beside its type). fused_lstm/cells.py holds the same list in the same order.
 
 #include "cell/activation.h"
 #include "cell/macros.h"
@@ -14,7 +13,7 @@ struct Gates {
   V i, f, g, o;
 };
 
-// What a cell may read besides gates and state. Drivers, schemas and checks only know the counts.
+// What an elementwise cell may read besides gates and state. Drivers, schemas and checks only know the counts.
 constexpr int kMaxParams = 3, kMaxInputs = 2;
 
 template <class V>
@@ -22,6 +21,8 @@ struct Extra {
   V param[kMaxParams];  // learned, per hidden unit
   V input[kMaxInputs];  // given, per step, row and unit; no gradient
   V h_prev;             // set only for cells with kReadsHPrev
+  V clip;               // the new c stays within [-clip, clip]
+  bool clips = false;   // or anywhere
 };
 
 template <class V>
@@ -43,120 +44,148 @@ FUSED_LSTM_HD V one() {
   return V(1);
 }
 
-// i, f, o = sigmoid, g = tanh; c = f c' + i g; h = o tanh(c).  Gers, Schmidhuber & Cummins (2000).
-struct Vanilla {
-  static constexpr const char* kName = "vanilla";
-  static constexpr int kParams = 0, kInputs = 0;
-  static constexpr bool kReadsHPrev = false;
+// The bound where x exceeds it; NaN passes through.
+template <class V>
+FUSED_LSTM_HD V limited_to(V bound, V x) {
+  return x > bound ? bound : x < V(0) - bound ? V(0) - bound : x;
+}
+// Gradient of the above: d where x is strictly within.
+template <class V>
+FUSED_LSTM_HD V where_below(V bound, V x, V d) {
+  return x < bound && x > V(0) - bound ? d : V(0);
+}
 
-  template <class V>
-  FUSED_LSTM_HD static CellState<V> forward(const Gates<V>& a, V c_prev, const Extra<V>&) {
-    Gates<V> s{sigmoid_of(a.i), sigmoid_of(a.f), tanh_of(a.g), sigmoid_of(a.o)};
-    V c = s.f * c_prev + s.i * s.g;
-    return {s, c, s.o * tanh_of(c)};
-  }
+// Parts of a cell; any of them together.
+constexpr int kPeepholes = 1, kCoupled = 2, kZoneout = 4;
 
-  // s: activated gates; dh, dc: gradients arriving at h and c
-  template <class V>
-  FUSED_LSTM_HD static CellGrad<V> backward(const Gates<V>& s, V c_prev, V c, V dh, V dc, const Extra<V>&) {
-    const V u = one<V>(), tc = tanh_of(c);
-    const V d = dc + dh * s.o * (u - tc * tc);
-    return {{d * s.g * (s.i * (u - s.i)), d * c_prev * (s.f * (u - s.f)), d * s.i * (u - s.g * s.g),
-             dh * tc * (s.o * (u - s.o))},
-            d * s.f,
-            V{},
-            {}};
-  }
-};
-
-// Diagonal peepholes: i and f see c', o sees c.  Gers & Schmidhuber (2000).
-struct Peephole {
-  static constexpr const char* kName = "peephole";
-  static constexpr int kParams = 3, kInputs = 0;
-  static constexpr bool kReadsHPrev = false;
+// i, f, o = sigmoid, g = tanh; c = f c' + i g; h = o tanh(c).  Gers, Schmidhuber & Cummins (2000). With
+//   kPeepholes  i and f see p_i c', p_f c', o sees p_o c.  Gers & Schmidhuber (2000), diagonal.
+//   kCoupled    what is not kept is written, i = 1 - f; a.i and p_i are ignored.  Greff et al. (2017), CIFG.
+//   kZoneout    h = h' + k_h (h~ - h'), c = c' + k_c (c~ - c'), h~ = o tanh(c~).  Krueger et al. (2017).
+template <int kParts>
+struct CellOf {
+  static constexpr bool kHasPeepholes = kParts & kPeepholes, kIsCoupled = kParts & kCoupled;
+  static constexpr bool kReadsHPrev = kParts & kZoneout;
+  static constexpr int kParams = kHasPeepholes ? 3 : 0, kInputs = kReadsHPrev ? 2 : 0;
 
   template <class V>
   FUSED_LSTM_HD static CellState<V> forward(const Gates<V>& a, V c_prev, const Extra<V>& x) {
-    Gates<V> s{sigmoid_of(V(a.i + x.param[0] * c_prev)), sigmoid_of(V(a.f + x.param[1] * c_prev)), tanh_of(a.g), a.o};
-    V c = s.f * c_prev + s.i * s.g;
-    s.o = sigmoid_of(V(a.o + x.param[2] * c));
-    return {s, c, s.o * tanh_of(c)};
+    Gates<V> s;
+    if constexpr (kHasPeepholes) {
+      s.f = sigmoid_of(V(a.f + x.param[1] * c_prev));
+      s.i = kIsCoupled ? one<V>() - s.f : sigmoid_of(V(a.i + x.param[0] * c_prev));
+    } else {
+      s.f = sigmoid_of(a.f);
+      s.i = kIsCoupled ? one<V>() - s.f : sigmoid_of(a.i);
+    }
+    s.g = tanh_of(a.g);
+    V c = new_cell(s, c_prev, x);
+    s.o = kHasPeepholes ? sigmoid_of(V(a.o + x.param[2] * c)) : sigmoid_of(a.o);
+    V h = s.o * tanh_of(c);
+    if constexpr (kReadsHPrev) {
+      h = x.h_prev + x.input[0] * (h - x.h_prev);
+      c = c_prev + x.input[1] * (c - c_prev);
+    }
+    return {s, c, h};
   }
 
+  // s: activated gates; c: as forward returned it; dh, dc: gradients arriving at h and c
   template <class V>
   FUSED_LSTM_HD static CellGrad<V> backward(const Gates<V>& s, V c_prev, V c, V dh, V dc, const Extra<V>& x) {
-    const V u = one<V>(), tc = tanh_of(c);
+    const V u = one<V>();
+    if constexpr (kReadsHPrev) {
+      const V past_h = dh - dh * x.input[0], past_c = dc - dc * x.input[1];
+      CellGrad<V> d = CellOf<kParts & ~kZoneout>::backward(s, c_prev, new_cell(s, c_prev, x), V(dh * x.input[0]),
+                                                           V(dc * x.input[1]), x);
+      d.h_prev = past_h;
+      d.c_prev = d.c_prev + past_c;
+      return d;
+    }
+    const V tc = tanh_of(c);
     const V ao = dh * tc * (s.o * (u - s.o));
-    const V d = dc + dh * s.o * (u - tc * tc) + ao * x.param[2];
-    const V ai = d * s.g * (s.i * (u - s.i));
-    const V af = d * c_prev * (s.f * (u - s.f));
-    return {{ai, af, d * s.i * (u - s.g * s.g), ao},
-            d * s.f + ai * x.param[0] + af * x.param[1],
-            V{},
-            {ai * c_prev, af * c_prev, ao * c}};
-  }
-};
-
-// Coupled gates: what is not kept is written, i = 1 - f; a.i is ignored.  Greff et al. (2017), CIFG.
-struct Coupled {
-  static constexpr const char* kName = "coupled";
-  static constexpr int kParams = 0, kInputs = 0;
-  static constexpr bool kReadsHPrev = false;
-
-  template <class V>
-  FUSED_LSTM_HD static CellState<V> forward(const Gates<V>& a, V c_prev, const Extra<V>&) {
-    const V f = sigmoid_of(a.f);
-    Gates<V> s{one<V>() - f, f, tanh_of(a.g), sigmoid_of(a.o)};
-    V c = s.f * c_prev + s.i * s.g;
-    return {s, c, s.o * tanh_of(c)};
-  }
-
-  template <class V>
-  FUSED_LSTM_HD static CellGrad<V> backward(const Gates<V>& s, V c_prev, V c, V dh, V dc, const Extra<V>&) {
-    const V u = one<V>(), tc = tanh_of(c);
-    const V d = dc + dh * s.o * (u - tc * tc);
-    return {{V{}, d * (c_prev - s.g) * (s.f * (u - s.f)), d * s.i * (u - s.g * s.g), dh * tc * (s.o * (u - s.o))},
-            d * s.f,
-            V{},
-            {}};
-  }
-};
-
-// Zoneout of both states: h = h' + k_h (h~ - h'), c = c' + k_c (c~ - c'), h~ = o tanh(c~).  Krueger et al. (2016).
-struct Zoneout {
-  static constexpr const char* kName = "zoneout";
-  static constexpr int kParams = 0, kInputs = 2;
-  static constexpr bool kReadsHPrev = true;
-
-  template <class V>
-  FUSED_LSTM_HD static CellState<V> forward(const Gates<V>& a, V c_prev, const Extra<V>& x) {
-    CellState<V> out = Vanilla::forward(a, c_prev, x);
-    out.h = x.h_prev + x.input[0] * (out.h - x.h_prev);
-    out.c = c_prev + x.input[1] * (out.c - c_prev);
+    V d = dc + dh * s.o * (u - tc * tc);
+    if constexpr (kHasPeepholes) d = d + ao * x.param[2];
+    if (x.clips) d = where_below(x.clip, c, d);
+    const V ag = d * s.i * (u - s.g * s.g);
+    const V ai = kIsCoupled ? V{} : V(d * s.g * (s.i * (u - s.i)));
+    const V af = (kIsCoupled ? d * (c_prev - s.g) : d * c_prev) * (s.f * (u - s.f));
+    CellGrad<V> out{{ai, af, ag, ao}, d * s.f, V{}, {}};
+    if constexpr (kHasPeepholes) {
+      out.c_prev = kIsCoupled ? out.c_prev + af * x.param[1] : out.c_prev + ai * x.param[0] + af * x.param[1];
+      out.param[0] = ai * c_prev, out.param[1] = af * c_prev, out.param[2] = ao * c;
+    }
     return out;
   }
 
+ private:
   template <class V>
-  FUSED_LSTM_HD static CellGrad<V> backward(const Gates<V>& s, V c_prev, V, V dh, V dc, const Extra<V>& x) {
-    const V c_new = s.f * c_prev + s.i * s.g;
-    CellGrad<V> d = Vanilla::backward(s, c_prev, c_new, V(dh * x.input[0]), V(dc * x.input[1]), x);
-    d.h_prev = dh - dh * x.input[0];
-    d.c_prev = d.c_prev + dc - dc * x.input[1];
-    return d;
+  FUSED_LSTM_HD static V new_cell(const Gates<V>& s, V c_prev, const Extra<V>& x) {
+    const V c = s.f * c_prev + s.i * s.g;
+    return x.clips ? limited_to(x.clip, c) : c;
   }
 };
 
-#define FUSED_LSTM_FOR_EACH_CELL(X) X(Vanilla) X(Peephole) X(Coupled) X(Zoneout)
+using Vanilla = CellOf<0>;
+using Peephole = CellOf<kPeepholes>;
+using Coupled = CellOf<kCoupled>;
+using Zoneout = CellOf<kZoneout>;
+using CoupledPeephole = CellOf<kCoupled | kPeepholes>;
+using PeepholeZoneout = CellOf<kPeepholes | kZoneout>;
+using CoupledZoneout = CellOf<kCoupled | kZoneout>;
+using CoupledPeepholeZoneout = CellOf<kCoupled | kPeepholes | kZoneout>;
 
+#define FUSED_LSTM_FOR_EACH_CELL(X) \
+  X(Vanilla)                        \
+  X(Peephole) X(Coupled) X(Zoneout) X(CoupledPeephole) X(PeepholeZoneout) X(CoupledZoneout) X(CoupledPeepholeZoneout)
+#define FUSED_LSTM_COUNT_CELL(C) +1
+constexpr int kCellCount = FUSED_LSTM_FOR_EACH_CELL(FUSED_LSTM_COUNT_CELL);
+#undef FUSED_LSTM_COUNT_CELL
+constexpr int kVanilla = 0;  // the one cell that the CPU kernels fuse into the recurrent product
+
+// Everything that the operators know by number. The first kCellCount are the elementwise ones above; those after
+// wrap one of them into something that needs a whole row: sums over it, or one more product.
 struct CellShape {
   const char* name;
+  int parts;
+  bool layer_norm;   // of both gate contributions, and of the cell on its way into h.  Ba, Kiros & Hinton (2016)
+  bool output_cell;  // the output gate reads the new c, through the last H rows of W_hh, and not h'
   int params, inputs;
   bool reads_h_prev;
+
+  constexpr CellShape(const char* of_name, int of_parts, bool normalised = false, bool output_reads_cell = false)
+      : name(of_name),
+        parts(of_parts),
+        layer_norm(normalised),
+        output_cell(output_reads_cell),
+        // p_i p_f p_o, gamma_ih (4), gamma_hh (4), gamma_c, beta_c
+        params((of_parts & kPeepholes ? 3 : 0) + (normalised ? 10 : 0)),
+        inputs(of_parts & kZoneout ? 2 : 0),
+        reads_h_prev((of_parts & kZoneout) != 0) {}
+  constexpr bool elementwise() const { return !layer_norm && !output_cell; }
 };
-#define FUSED_LSTM_CELL_SHAPE(C) {C::kName, C::kParams, C::kInputs, C::kReadsHPrev},
-constexpr CellShape kCellShapes[] = {FUSED_LSTM_FOR_EACH_CELL(FUSED_LSTM_CELL_SHAPE)};
-#undef FUSED_LSTM_CELL_SHAPE
-constexpr int kCellCount = sizeof(kCellShapes) / sizeof(kCellShapes[0]);
-constexpr int kVanilla = 0;  // the one cell that the CPU kernels fuse into the recurrent product
+constexpr CellShape kCellShapes[] = {
+    {"vanilla", 0},
+    {"peephole", kPeepholes},
+    {"coupled", kCoupled},
+    {"zoneout", kZoneout},
+    {"coupled+peephole", kCoupled | kPeepholes},
+    {"peephole+zoneout", kPeepholes | kZoneout},
+    {"coupled+zoneout", kCoupled | kZoneout},
+    {"coupled+peephole+zoneout", kCoupled | kPeepholes | kZoneout},
+    {"layer_norm", 0, true},
+    {"peephole+layer_norm", kPeepholes, true},
+    {"coupled+layer_norm", kCoupled, true},
+    {"zoneout+layer_norm", kZoneout, true},
+    {"coupled+peephole+layer_norm", kCoupled | kPeepholes, true},
+    {"peephole+zoneout+layer_norm", kPeepholes | kZoneout, true},
+    {"coupled+zoneout+layer_norm", kCoupled | kZoneout, true},
+    {"coupled+peephole+zoneout+layer_norm", kCoupled | kPeepholes | kZoneout, true},
+    {"output_cell", 0, false, true},
+    {"coupled+output_cell", kCoupled, false, true},
+    {"zoneout+output_cell", kZoneout, false, true},
+    {"coupled+zoneout+output_cell", kCoupled | kZoneout, false, true},
+};
+constexpr int kShapeCount = sizeof(kCellShapes) / sizeof(kCellShapes[0]);
+constexpr double kLayerNormEps = 1e-5;
 
 }  // namespace fused_lstm

@@ -29,6 +29,8 @@ struct Problem {
   Direction direction = Direction::kForward;
   DType dtype = DType::kFloat32;
   int cell = 0;  // index into the list of cell/variants.h
+  double cell_clip = 0;  // bound of c, 0: none
+  double proj_clip = 0;  // bound of the projected h, a value of dtype; 0: none
   bool bias = false;
   bool save_for_backward = false;
 
@@ -44,7 +46,8 @@ inline std::ostream& operator<<(std::ostream& os, const Problem& p) {
   return os << "Problem(T=" << p.steps << ", B=" << p.batch << ", I=" << p.input << ", H=" << p.hidden
             << ", proj=" << p.projection << ", total=" << p.total
             << ", direction=" << kDirections[static_cast<int>(p.direction)] << ", dtype=" << name_of(p.dtype)
-            << ", cell=" << p.cell << ", bias=" << p.bias << ", save=" << p.save_for_backward << ")";
+            << ", cell=" << p.cell << ", clips=" << p.cell_clip << "/" << p.proj_clip << ", bias=" << p.bias
+            << ", save=" << p.save_for_backward << ")";
 }
 
 // A tensor over (step, row, features): address = data + step*step_stride + row*row_stride, in

@@ -300,11 +300,11 @@ class Backward {
 
   void cell(const Shard& s, int64_t n, Range units, const T* const* dy, Scratch& x) {
     const int64_t member = &x - scratch_.data();
-    kernels_.cell_backward[p_.cell]({n, units.begin, units.end, p_.hidden, p_.padded_hidden(), x.gates.data(),
-                                     x.dgates.data(), x.dh_rows.data(), dy, x.c.data(), x.c_prev.data(), x.dc_in.data(),
-                                     x.dc_out.data(), x.dh_prev.data(), params_[s.d].get(), x.inputs.data(),
-                                     bias_sums_[s.d].get() + member * p_.gate_width(),
-                                     param_sums_[s.d].get() + member * shape_.params * p_.padded_hidden()});
+    kernels_.cell_backward[p_.cell](
+        {n, units.begin, units.end, p_.hidden, p_.padded_hidden(), x.gates.data(), x.dgates.data(), x.dh_rows.data(),
+         dy, x.c.data(), x.c_prev.data(), x.dc_in.data(), x.dc_out.data(), x.dh_prev.data(), params_[s.d].get(),
+         x.inputs.data(), bias_sums_[s.d].get() + member * p_.gate_width(),
+         param_sums_[s.d].get() + member * shape_.params * p_.padded_hidden(), T(p_.cell_clip)});
   }
 
   void step(const Shard& s, int64_t t, Scratch& x) {
@@ -334,6 +334,9 @@ class Backward {
     for (int64_t i = 0; i < n; ++i) {
       T* to = dprojected(s.d, t, s.rows.begin + i) + begin;
       for (int64_t j = 0; j < valid; ++j) to[j] = x.dh_all[i][j] + (grads_.dy.data ? x.dy[i][begin + j] : T(0));
+      if (!(p_.proj_clip > 0)) continue;
+      const T* h = history_.y(s.d, t, s.rows.begin + i) + begin;
+      for (int64_t j = 0; j < valid; ++j) to[j] = where_below(T(p_.proj_clip), h[j], to[j]);
     }
   }
 

@@ -53,6 +53,7 @@ void step(const StepArgs<T>& s) {
 template <class Cell, class T, class Args>
 INLINE Extra<Value<T>> load_extra(const Args& a, int64_t row, int64_t unit, int64_t valid) {
   Extra<Value<T>> x;
+  x.clips = a.clip > 0, x.clip = Value<T>(a.clip);
   UNROLL for (int p = 0; p < Cell::kParams; ++p)
     x.param[p] = load<T>(a.params + p * a.padded_hidden + unit);
   UNROLL for (int p = 0; p < Cell::kInputs; ++p)

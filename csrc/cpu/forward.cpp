@@ -29,7 +29,7 @@ class Forward {
         kernels_(isa().kernels<T>()),
         layout_{p.hidden, kernels_.lanes},
         packed_(p.total > kUnpackedRows),
-        fused_(packed_ && p.cell == kVanilla),
+        fused_(packed_ && p.cell == kVanilla && !(p.cell_clip > 0)),
         state_(p.save_for_backward ? 0 : p.directions() * p.batch * p.padded_hidden()),
         history_(p, rows, in, out.y, cells(), p.save_for_backward) {
     for (int d = 0; d < p.directions(); ++d) {
@@ -275,7 +275,7 @@ class Forward {
     }
     kernels_.cell_forward[p_.cell]({n, groups.begin * layout_.lanes, groups.end * layout_.lanes, p_.hidden,
                                     p_.padded_hidden(), gates, x.c_prev.data(), x.c.data(), x.h_prev.data(), x.h.data(),
-                                    params_[s.d].get(), x.inputs.data(), p_.save_for_backward});
+                                    params_[s.d].get(), x.inputs.data(), p_.save_for_backward, T(p_.cell_clip)});
   }
 
   void project_output(const Shard& s, int64_t t, int64_t n, Scratch& x) {
@@ -289,7 +289,15 @@ class Forward {
     m.n = n, m.c = x.h.data();
     multiply(m);
     const int64_t begin = panels.begin(mine.begin), end = std::min(panels.begin(mine.end), p_.projection);
-    for (int64_t i = 0; i < n; ++i) round_to(p_.dtype, x.h[i] + begin, end - begin);
+    for (int64_t i = 0; i < n; ++i) {
+      limit(x.h[i], begin, end);
+      round_to(p_.dtype, x.h[i] + begin, end - begin);
+    }
+  }
+
+  void limit(T* h, int64_t begin, int64_t end) const {
+    if (!(p_.proj_clip > 0)) return;
+    for (int64_t j = begin; j < end; ++j) h[j] = limited_to(T(p_.proj_clip), h[j]);
   }
 
   void round_units(const Shard& s, int64_t n, Scratch& x) {

@@ -68,6 +68,7 @@ struct CellForwardArgs {
   const T* params;          // [params][Hp]
   const T* const* inputs;   // rows of [inputs][H]
   bool save;
+  T clip;                   // bound of c, 0: none
 };
 
 template <class T>
@@ -86,6 +87,7 @@ struct CellBackwardArgs {
   const T* const* inputs;
   T* bias_sum;               // [4*Hp] in gate layout, added to
   T* param_sum;              // [params][Hp], added to
+  T clip;
 };
 
 // dst[row][j] for `rows` weight rows side by side, from row-major weights: used when so few

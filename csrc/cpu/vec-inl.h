@@ -222,4 +222,12 @@ struct Value {
   friend INLINE Value operator*(Value a, Value b) { return a.v * b.v; }
   friend INLINE Value sigmoid_of(Value x) { return sigmoid<T>(x.v); }
   friend INLINE Value tanh_of(Value x) { return hyperbolic_tangent<T>(x.v); }
+  friend INLINE Value limited_to(Value bound, Value x) {
+    const Vec<T> low = x.v < -bound.v ? -bound.v : x.v;
+    return low > bound.v ? bound.v : low;
+  }
+  friend INLINE Value where_below(Value bound, Value x, Value d) {
+    const Vec<T> low = x.v > -bound.v ? d.v : Vec<T>{};
+    return x.v < bound.v ? low : Vec<T>{};
+  }
 };

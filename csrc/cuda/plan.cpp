@@ -128,6 +128,7 @@ Offer refusing(std::string why) {
 std::string beyond_weights_on_chip(const Question& q) {
   const Problem& p = q.problem;
   if (p.cell != 0) return words("it knows the vanilla cell only, not ", kCellShapes[p.cell].name);
+  if (p.cell_clip > 0) return "it bounds no cell state (cell_clip)";
   if (p.projection > 0) return "it knows no projection (proj_size)";
   if (q.scaled) return "it knows no recurrent scale";
   if (p.dtype == DType::kFloat64) return "it has no float64 kernels";

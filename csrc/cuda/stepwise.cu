@@ -44,6 +44,7 @@ FUSED_LSTM_HD Row row_at(const StepwiseLayer& l, const StepPlace& p, int64_t b) 
 template <class S, class Cell>
 FUSED_LSTM_HD Extra<Compute<S>> extra_of(const StepwiseLayer& l, int64_t row, int64_t u) {
   Extra<Compute<S>> x{};
+  x.clips = l.cell_clip > 0, x.clip = Compute<S>(l.cell_clip);
   for (int k = 0; k < Cell::kParams; ++k) x.param[k] = read<S>(l.cell_params, k * l.hidden + u);
   for (int k = 0; k < Cell::kInputs; ++k) x.input[k] = read<S>(l.cell_inputs, (row * Cell::kInputs + k) * l.hidden + u);
   return x;
@@ -107,8 +108,10 @@ struct ProjectForwardBody {
 
   FUSED_LSTM_HD void operator()(int64_t i) const {
     const int64_t b = i / l.output, j = i % l.output, row = p.here + b * l.row_stride;
+    Compute<S> h = value_at<S>(projected, i);
+    if (l.proj_clip > 0) h = limited_to(Compute<S>(l.proj_clip), h);
     if (row_at(l, p, b).alive)
-      put_h<S>(l, f, row, b, j, value_at<S>(projected, i));
+      put_h<S>(l, f, row, b, j, h);
     else
       write<S>(f.y, row * l.y_width + l.y_begin + j, Compute<S>(0));
   }
@@ -175,7 +178,9 @@ struct ProjectBackwardBody {
   FUSED_LSTM_HD void operator()(int64_t i) const {
     const int64_t b = i / l.output, j = i % l.output, row = p.here + b * l.row_stride;
     const Row r = row_at(l, p, b);
-    write<S>(g.dprojected, row * l.output + j, r.alive ? gradient_of_h<S>(l, g, r, row, b, j) : Compute<S>(0));
+    Compute<S> dh = r.alive ? gradient_of_h<S>(l, g, r, row, b, j) : Compute<S>(0);
+    if (l.proj_clip > 0) dh = where_below(Compute<S>(l.proj_clip), read<S>(g.y, row * l.y_width + l.y_begin + j), dh);
+    write<S>(g.dprojected, row * l.output + j, dh);
     if (!r.alive) keep_first<S>(l, p, g, b, j);
   }
 };

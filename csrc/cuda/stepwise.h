@@ -23,6 +23,7 @@ struct StepwiseLayer {
   int64_t row_stride;       // of (t, b)
   bool reversed, projected, has_bias;
   int cell;
+  double cell_clip, proj_clip;  // 0: none
   DType dtype;
   const int64_t* lengths;        // [B] or null
   const unsigned char* resets;   // (t, b) or null
