@@ -31,7 +31,7 @@ class Cell:
     ``n_params`` and ``n_inputs`` count the rows of ``H`` values that the cell wants in ``cell_params`` and
     ``cell_inputs``: p_i, p_f, p_o, then gamma_ih and gamma_hh (4 rows each, gates in the order of the weights),
     gamma_c, beta_c; and k_h, k_c. A cell that ``reads_h_prev`` outside the gates mixes it with its own output, so both
-    must have ``H`` features: such a cell refuses a projection, and so does ``output_cell``, as its part of W_hh meets c.
+    must have ``H`` features: such a cell refuses a projection. So does ``output_cell``, whose part of W_hh meets c.
     """
 
     name: str

@@ -11,9 +11,9 @@ One step, with gates in the order i, f, g, o::
 
 Hochreiter & Schmidhuber 1997 (the cell); Gers, Schmidhuber & Cummins 2000 (forget gate); Graves & Schmidhuber 2005
 (both directions); Sak, Senior & Beaufays 2014 (projection W_hr); Gal & Ghahramani 2016 (s, one mask for all steps).
-Other cells replace the last two lines: see ``cells.py``. ``cell_clip`` bounds c as soon as it is computed, before any gate
-reads it; ``proj_clip`` bounds the projected h (Sak, Senior & Beaufays 2014, as in TensorFlow's LSTMCell). Neither lets a
-gradient through where the bound was reached.
+Other cells replace the last two lines: see ``cells.py``. ``cell_clip`` bounds c as soon as it is computed, before any
+gate reads it; ``proj_clip`` bounds the projected h (Sak, Senior & Beaufays 2014, as in TensorFlow's LSTMCell). Neither
+lets a gradient through where the bound was reached.
 
 Sizes: T steps, B rows, I input, H hidden, P output (``proj_size`` or H), D directions, N packed rows, L layers.
 """

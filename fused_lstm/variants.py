@@ -160,7 +160,7 @@ class Variants:
         return _dropout(like.new_ones(shape), self.recurrent_dropout)
 
     def keep_masks(self, like: Tensor, shape: tuple[int, ...], training: bool) -> Tensor | None:
-        """``shape`` (..., H) -> (..., 2, H): shares of the new h and c that are taken. In eval mode their expectation."""
+        """``shape`` (..., H) -> (..., 2, H): what is taken of the new h and c; in eval mode its expectation."""
         if not any(self.zoneout):
             return None
         *leading, H = shape

@@ -36,6 +36,10 @@ FEATURES: dict[str, dict[str, Any]] = {
     "zoneout": {"cell": "zoneout", "direction": "both"},
     "zoneout, packed": {"cell": "zoneout", "packed": True, "direction": "both"},
     "zoneout, batch first, resets": {"cell": "zoneout", "batch_first": True, "resets": True},
+    "clips": {"P": 3, "direction": "both", "cell_clip": 0.4, "proj_clip": 0.2},
+    "all elementwise parts, clip": {"cell": "coupled+peephole+zoneout", "cell_clip": 0.4},
+    "layer norm": {"cell": "coupled+peephole+layer_norm", "direction": "both", "P": 3, "proj_clip": 0.2},
+    "output cell": {"cell": "zoneout+output_cell", "lengths": True, "cell_clip": 0.4},
 }
 
 
@@ -52,6 +56,7 @@ class Layer:
         T: int = 5, B: int = 3, I: int = 3, H: int = 5, P: int = 0, *, dtype: torch.dtype = torch.float64,  # noqa: E741
         state: bool = True, bias: bool = True, direction: str = "forward", batch_first: bool = False,
         lengths: bool = False, packed: bool = False, resets: bool = False, scale: bool = False, cell: str = "vanilla",
+        cell_clip: float | None = None, proj_clip: float | None = None,
     ) -> Layer:  # fmt: skip
         D = 2 if direction == "both" else 1
         variables, constants = {}, {}
@@ -82,6 +87,7 @@ class Layer:
         if resets:
             constants["resets"] = torch.rand(leading) < 0.4
         options = {"direction": direction, "cell": cell, "batch_first": batch_first}
+        options |= {name: clip for name, clip in (("cell_clip", cell_clip), ("proj_clip", proj_clip)) if clip}
         return Layer({name: t.to(dtype) for name, t in variables.items()}, constants, options)
 
     def to(self, dtype: torch.dtype) -> Layer:
@@ -109,8 +115,13 @@ class Layer:
         return [
             v["x"], v.get("h0"), v.get("c0"), self.weights(), k.get("batch_sizes"), k.get("lengths"), k.get("resets"),
             v.get("recurrent_scale"), v.get("cell_params"), k.get("cell_inputs"),
-            INDEX[self.options["cell"]], direction, self.options["batch_first"], save,
+            INDEX[self.options["cell"]], direction, self.options["batch_first"], save, *self._clips(),
         ]  # fmt: skip
+
+    def _clips(self) -> list[Any]:
+        """allow_tf32 and what follows it, where there is anything to say."""
+        clips = [self.options.get(name, 0.0) for name in ("cell_clip", "proj_clip")]
+        return [False, *clips] if any(clips) else []
 
     def requires_grad_(self, yes: bool = True) -> Layer:
         for t in self.variables.values():

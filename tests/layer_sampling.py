@@ -26,7 +26,8 @@ FEATURES: dict[str, list[Any]] = {
     "batch_first": [False, True],
     "resets": [False, True],
     "scale": [False, True],
-    "cell": ["vanilla", "peephole", "coupled", "zoneout"],
+    "cell": ["vanilla", "peephole", "coupled", "zoneout", "coupled+peephole", "coupled+peephole+zoneout"],
+    "cell_clip": [False, True],
     "cotangents": ["all", "no y", "no h_n", "no c_n"],
     "threads": [1, 2, 4],
 }
@@ -34,7 +35,7 @@ Choice = dict[str, Any]
 
 
 def _allowed(choice: Choice) -> bool:
-    if choice["cell"] == "zoneout" and choice["projection"] != "none":
+    if "zoneout" in choice["cell"] and choice["projection"] != "none":
         return False
     if choice["rows"] == "packed" and choice["batch_first"]:
         return False
@@ -48,8 +49,7 @@ def _pairs(choice: Choice) -> Iterator[tuple]:
 def all_pairs() -> set[tuple]:
     """Every pair of values that some allowed choice can have."""
     forbidden = {
-        (("projection", "narrow"), ("cell", "zoneout")),
-        (("projection", "wide"), ("cell", "zoneout")),
+        *((("projection", P), ("cell", cell)) for P in ("narrow", "wide") for cell in FEATURES["cell"] if "zone" in cell),
         (("rows", "packed"), ("batch_first", True)),
     }
     pairs = set()
@@ -85,7 +85,7 @@ def layer_of(choice: Choice, dtype: torch.dtype, seed: int) -> tuple[Layer, tupl
         {"none": 0, "narrow": max(1, H // 3), "wide": H + 2}[choice["projection"]],
         dtype=dtype, bias=choice["bias"], direction=choice["direction"], batch_first=choice["batch_first"],
         lengths=choice["rows"] == "lengths", packed=choice["rows"] == "packed", resets=choice["resets"],
-        scale=choice["scale"], cell=choice["cell"],
+        scale=choice["scale"], cell=choice["cell"], cell_clip=0.5 if choice["cell_clip"] else None,
     )  # fmt: skip
     for name in ("h0", "c0"):
         if choice["state"] not in (name, "both"):

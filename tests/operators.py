@@ -13,12 +13,13 @@ import fused_lstm  # noqa: F401  (registers the operators)
 
 NEEDS = ("x", "h0", "c0", "w_ih", "w_hh", "b_ih", "w_hr", "recurrent_scale", "cell_params")  # a bit each, in this order
 PER_DIRECTION = ("w_ih", "w_hh", "b_ih", "w_hr")
-Arguments = list[Any]  # of torch.ops.fused_lstm.lstm_layer, without the last one, save
+Arguments = list[Any]  # of torch.ops.fused_lstm.lstm_layer, without save and allow_tf32
 Results = dict[str, Tensor]
 
 
 def arguments_of(layer: Layer) -> Arguments:
-    return layer.op_arguments(save=True)[:-1]
+    arguments = layer.op_arguments(save=True)
+    return arguments[:13] + arguments[15:]
 
 
 def everything(layer: Layer) -> int:
@@ -28,7 +29,7 @@ def everything(layer: Layer) -> int:
 
 
 def forward(arguments: Arguments, save: bool, allow_tf32: bool = False) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    return torch.ops.fused_lstm.lstm_layer.default(*arguments, save, allow_tf32)
+    return torch.ops.fused_lstm.lstm_layer.default(*arguments[:13], save, allow_tf32, *arguments[13:])
 
 
 def backward(
@@ -40,9 +41,9 @@ def backward(
     allow_tf32: bool = False,
 ) -> Results:
     """Gradients by the name of the variable with a d before it; those of b_hh, which are those of b_ih, left out."""
-    *tensors, cell, direction, batch_first = arguments
+    *tensors, cell, direction, batch_first = arguments[:13]
     op = torch.ops.fused_lstm.lstm_layer_backward.default
-    found = op(*cotangents, *tensors, y, reserve, cell, direction, batch_first, needs, allow_tf32)
+    found = op(*cotangents, *tensors, y, reserve, cell, direction, batch_first, needs, allow_tf32, *arguments[13:])
     names = []
     for bit, name in enumerate(NEEDS):
         if needs >> bit & 1:

@@ -37,7 +37,7 @@ def needs_of(layer: Layer) -> int:
 def backward_arguments(layer: Layer, needs: int) -> list:
     arguments = layer.op_arguments(True)
     y, h_n, c_n, reserve = (t.detach() for t in forward_op(*arguments))
-    return [*random_cotangents((y, h_n, c_n)), *arguments[:10], y, reserve, *arguments[10:13], needs]
+    return [*random_cotangents((y, h_n, c_n)), *arguments[:10], y, reserve, *arguments[10:13], needs, *arguments[14:]]
 
 
 class Calls:

@@ -118,7 +118,7 @@ void check_axes(LayerCall& call, Lengths where) {
                    "fused_lstm: direction must be 0 (forward), 1 (reverse) or 2 (both), but is ",
                    call.tensors.direction);
   p.direction = static_cast<Direction>(call.tensors.direction);
-  FUSED_LSTM_CHECK(call.tensors.cell >= 0 && call.tensors.cell < kCellCount, "fused_lstm: there is no cell number ",
+  FUSED_LSTM_CHECK(call.tensors.cell >= 0 && call.tensors.cell < kShapeCount, "fused_lstm: there is no cell number ",
                    call.tensors.cell);
   p.cell = static_cast<int>(call.tensors.cell);
 }

@@ -34,8 +34,7 @@ class Backward {
       allocate(d);
       fill_initial(d);
     }
-    const int64_t scales = p.directions() * p.batch * p.output();
-    if (out.drecurrent_scale) std::memset(out.drecurrent_scale, 0, scales * sizeof(T));
+    if (T* ds = static_cast<T*>(out.drecurrent_scale)) std::fill_n(ds, p.directions() * p.batch * p.output(), T(0));
     for (int i = 0; i < members; ++i) scratch_.push_back(Scratch(*this));
   }
 
@@ -162,10 +161,8 @@ class Backward {
       const T* from = static_cast<const T*>(in_.cell_params) + (d * shape_.params + k) * p_.hidden;
       params_[d][i] = unit < p_.hidden ? from[unit] : T(0);
     }
-    const T* w_ih = static_cast<const T*>(in_.weights[d].w_ih);
-    const T* w_hh = static_cast<const T*>(in_.weights[d].w_hh);
-    T* dw_ih = static_cast<T*>(out_.dw_ih[d]);
-    T* dw_hh = static_cast<T*>(out_.dw_hh[d]);
+    const T *w_ih = static_cast<const T*>(in_.weights[d].w_ih), *w_hh = static_cast<const T*>(in_.weights[d].w_hh);
+    T *dw_ih = static_cast<T*>(out_.dw_ih[d]), *dw_hh = static_cast<T*>(out_.dw_hh[d]);
     for (int64_t j = 0; j < layout_.columns(); ++j) {
       const int64_t row = layout_.weight_row(j);
       weight_rows_[2 * d].push_back(row < 0 ? zeros_.get() : w_ih + row * p_.input);
@@ -333,10 +330,11 @@ class Backward {
     const int64_t begin = recurrent_[s.d].begin(panel), valid = recurrent_[s.d].valid(panel);
     for (int64_t i = 0; i < n; ++i) {
       T* to = dprojected(s.d, t, s.rows.begin + i) + begin;
-      for (int64_t j = 0; j < valid; ++j) to[j] = x.dh_all[i][j] + (grads_.dy.data ? x.dy[i][begin + j] : T(0));
-      if (!(p_.proj_clip > 0)) continue;
       const T* h = history_.y(s.d, t, s.rows.begin + i) + begin;
-      for (int64_t j = 0; j < valid; ++j) to[j] = where_below(T(p_.proj_clip), h[j], to[j]);
+      for (int64_t j = 0; j < valid; ++j) {
+        const T dh = x.dh_all[i][j] + (grads_.dy.data ? x.dy[i][begin + j] : T(0));
+        to[j] = p_.proj_clip > 0 ? where_below(T(p_.proj_clip), h[j], dh) : dh;
+      }
     }
   }
 

@@ -88,13 +88,24 @@ class Converter {
   }
 };
 
+template <class T>
+void forward_by_cell(const Problem& p, const Rows& rows, const LayerInputs& in, const ForwardOutputs& out,
+                     const Parallel& parallel) {
+  (kCellShapes[p.cell].elementwise() ? forward_in<T> : rowwise_forward<T>)(p, rows, in, out, parallel);
+}
+template <class T>
+void backward_by_cell(const Problem& p, const Rows& rows, const LayerInputs& in, const BackwardInputs& grads,
+                      const BackwardOutputs& out, const Parallel& parallel) {
+  (kCellShapes[p.cell].elementwise() ? backward_in<T> : rowwise_backward<T>)(p, rows, in, grads, out, parallel);
+}
+
 void forward_16bit(const Problem& p, const Rows& rows, const LayerInputs& in, const ForwardOutputs& out,
                    const Parallel& parallel) {
   Converter convert(p, rows, parallel);
   const int64_t directions = p.directions(), y_width = directions * p.output();
   const int64_t h = directions * p.batch * p.output(), c = directions * p.batch * p.hidden;
   const ForwardOutputs wide{convert.like(out.y, y_width), convert.fresh(h), convert.fresh(c), out.reserve};
-  forward_in<float>(p, rows, convert.widened(in), wide, parallel);
+  forward_by_cell<float>(p, rows, convert.widened(in), wide, parallel);
   convert.narrowed(wide.y, out.y, y_width);
   convert.narrowed(wide.h_n, out.h_n, h);
   convert.narrowed(wide.c_n, out.c_n, c);
@@ -123,7 +134,7 @@ void backward_16bit(const Problem& p, const Rows& rows, const LayerInputs& in, c
     wide.dbias[d] = fresh(out.dbias[d], gates);
     wide.dw_hr[d] = fresh(out.dw_hr[d], p.projection * p.hidden);
   }
-  backward_in<float>(p, rows, convert.widened(in), wide_grads, wide, parallel);
+  backward_by_cell<float>(p, rows, convert.widened(in), wide_grads, wide, parallel);
   convert.narrowed(wide.dx, out.dx, p.input);
   convert.narrowed(wide.dh0, out.dh0, h);
   convert.narrowed(wide.dc0, out.dc0, c);
@@ -142,8 +153,8 @@ void backward_16bit(const Problem& p, const Rows& rows, const LayerInputs& in, c
 void forward(const Problem& p, const Rows& rows, const LayerInputs& in, const ForwardOutputs& out,
              const Parallel& parallel) {
   switch (p.dtype) {
-    case DType::kFloat32: return forward_in<float>(p, rows, in, out, parallel);
-    case DType::kFloat64: return forward_in<double>(p, rows, in, out, parallel);
+    case DType::kFloat32: return forward_by_cell<float>(p, rows, in, out, parallel);
+    case DType::kFloat64: return forward_by_cell<double>(p, rows, in, out, parallel);
     default: return forward_16bit(p, rows, in, out, parallel);
   }
 }
@@ -151,8 +162,8 @@ void forward(const Problem& p, const Rows& rows, const LayerInputs& in, const Fo
 void backward(const Problem& p, const Rows& rows, const LayerInputs& in, const BackwardInputs& grads,
               const BackwardOutputs& out, const Parallel& parallel) {
   switch (p.dtype) {
-    case DType::kFloat32: return backward_in<float>(p, rows, in, grads, out, parallel);
-    case DType::kFloat64: return backward_in<double>(p, rows, in, grads, out, parallel);
+    case DType::kFloat32: return backward_by_cell<float>(p, rows, in, grads, out, parallel);
+    case DType::kFloat64: return backward_by_cell<double>(p, rows, in, grads, out, parallel);
     default: return backward_16bit(p, rows, in, grads, out, parallel);
   }
 }

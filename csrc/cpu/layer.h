@@ -21,4 +21,11 @@ template <class T>
 void backward_in(const Problem&, const Rows&, const LayerInputs&, const BackwardInputs&, const BackwardOutputs&,
                  const Parallel&);
 
+// The same for cells that need a whole row, those that are not CellShape::elementwise().
+template <class T>
+void rowwise_forward(const Problem&, const Rows&, const LayerInputs&, const ForwardOutputs&, const Parallel&);
+template <class T>
+void rowwise_backward(const Problem&, const Rows&, const LayerInputs&, const BackwardInputs&, const BackwardOutputs&,
+                      const Parallel&);
+
 }  // namespace fused_lstm::cpu

@@ -24,6 +24,23 @@ struct DirectionBarriers {
   Barrier of[2];
 };
 
+// Equal numbers of steps, not of rows: the first rows are the longest.
+inline Range rows_of_member(const Problem& p, const Rows& rows, const Member& m) {
+  Range mine{p.batch, p.batch};
+  int64_t sum = 0;
+  for (int64_t r = 0; r < p.batch; ++r) {
+    if (mine.begin == p.batch && sum >= p.total * m.index / m.size) mine.begin = r;
+    if (sum >= p.total * (m.index + 1) / m.size) {
+      mine.end = r;
+      break;
+    }
+    sum += rows.length(r);
+  }
+  if (m.index + 1 == m.size) mine.end = p.batch;
+  mine.end = std::max(mine.begin, mine.end);
+  return mine;
+}
+
 // Rows are split when every member gets at least a full register tile of them: then no step waits for anybody.
 // Otherwise units are split, and directions go side by side.
 inline Shards shards_of(const Problem& p, const Rows& rows, int row_tile, const Member& m,
@@ -31,19 +48,7 @@ inline Shards shards_of(const Problem& p, const Rows& rows, int row_tile, const 
   Shards out;
   const int directions = p.directions();
   if (m.size == 1 || p.batch >= int64_t{row_tile} * m.size) {
-    // equal numbers of steps, not of rows: the first rows are the longest
-    Range mine{p.batch, p.batch};
-    int64_t sum = 0;
-    for (int64_t r = 0; r < p.batch; ++r) {
-      if (mine.begin == p.batch && sum >= p.total * m.index / m.size) mine.begin = r;
-      if (sum >= p.total * (m.index + 1) / m.size) {
-        mine.end = r;
-        break;
-      }
-      sum += rows.length(r);
-    }
-    if (m.index + 1 == m.size) mine.end = p.batch;
-    mine.end = std::max(mine.begin, mine.end);
+    const Range mine = rows_of_member(p, rows, m);
     for (int d = 0; d < directions; ++d) out.list[out.count++] = {d, mine, Member{0, 1, m.barrier}};
     return out;
   }

@@ -18,6 +18,8 @@ struct Quick {
 FUSED_LSTM_HD Quick operator+(Quick a, Quick b) { return a.value + b.value; }
 FUSED_LSTM_HD Quick operator-(Quick a, Quick b) { return a.value - b.value; }
 FUSED_LSTM_HD Quick operator*(Quick a, Quick b) { return a.value * b.value; }
+FUSED_LSTM_HD bool operator<(Quick a, Quick b) { return a.value < b.value; }
+FUSED_LSTM_HD bool operator>(Quick a, Quick b) { return a.value > b.value; }
 
 // exp(x) = 2^(x log2 e); of large arguments 2^inf and 1 / inf give the right limits.
 FUSED_LSTM_DEVICE Quick sigmoid_of(Quick x) { return quick_reciprocal(1.0f + quick_exp2(x.value * -1.44269504f)); }
