@@ -65,11 +65,15 @@ ISAS = {
 
 # They go with the CUDA library, not with their neighbours.
 CUDA_BINDING = [
-    f"csrc/binding/{name}.cpp" for name in ("op_cuda", "cuda_call", "cuda_stepwise", "cuda_persistent", "products")
+    f"csrc/binding/{name}.cpp"
+    for name in ("op_cuda", "cuda_call", "cuda_stepwise", "cuda_rowwise", "cuda_persistent", "products")
 ]
 CUDA_SOURCES = [
     f"csrc/cuda/{name}.cu"
-    for name in ("stepwise", "gather", "device", "cluster_forward", "cluster_backward", "grid_forward", "grid_backward")
+    for name in (
+        "stepwise", "rowwise", "gather", "device",
+        "cluster_forward", "cluster_backward", "grid_forward", "grid_backward",
+    )  # fmt: skip
 ]
 # What both libraries need is in both, so that neither has to find the other's symbols.
 CUDA_SHARED = ["csrc/core/rows.cpp", "csrc/cuda/plan.cpp", "csrc/binding/checks.cpp"]

@@ -1,7 +1,7 @@
 """Cells that need a whole row (layer_norm, output_cell) against fused_lstm/reference.py, on every ISA and dtype.
 
-Errors are relative, of a whole tensor (Frobenius): behind a norm of values that happen to lie close together single ones
-may be off by any factor, and so may what follows from them.
+Errors are relative, of a whole tensor (Frobenius): behind a norm of values that happen to lie close together single
+ones may be off by any factor, and so may what follows from them.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ def layers_of(name: str, dtype: torch.dtype) -> list[Layer]:
     layers = []
     for size, features in wanted:
         if dtype not in (torch.float32, torch.float64):
-            # Behind a bound h is one number of 16 bits or the next, and its gradient is there or not.
-            features = {**features, "proj_clip": None}
+            # h is one number of 16 bits or the next; near a bound that decides whether there is a gradient or none
+            features = {**features, "cell_clip": None, "proj_clip": None}
         layers.append(Layer.random(*size, dtype=dtype, cell=name, **features))
     return layers
 

@@ -143,6 +143,7 @@ def through_the_operator(x, h0, c0, weights, *, direction, cell, batch_first, **
     variables |= {name: t for name, t in more.items() if name in differentiable}
     constants = {name: t for name, t in more.items() if name not in differentiable}
     options = {"direction": direction, "cell": cell, "batch_first": batch_first}
+    options |= {name: constants.pop(name) for name in ("cell_clip", "proj_clip") if name in constants}
     return forward_op(*Layer(variables, constants, options).op_arguments(True))[:3]
 
 

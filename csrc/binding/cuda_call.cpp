@@ -147,4 +147,23 @@ const cuda::RecurrenceRows& CudaCall::rows() const {
   return rows_;
 }
 
+cuda::StatesLayout CudaCall::states(int d) const {
+  const Problem& p = problem();
+  return {rows(),
+          p.dtype,
+          p.output(),
+          p.directions() * p.output(),
+          p.reversed(d),
+          of_direction(call_.tensors.h0, d),
+          of_direction(call_.tensors.recurrent_scale, d)};
+}
+
+Tensor CudaCall::entering_states(int d, const Tensor& y) const {
+  const int64_t P = problem().output();
+  Tensor h = stored({all_rows(), P});
+  const char* from = static_cast<const char*>(y.const_data_ptr()) + d * P * y.element_size();
+  check_launch(cuda::gather_states(states(d), from, h.mutable_data_ptr(), stream()));
+  return h;
+}
+
 }  // namespace fused_lstm

@@ -5,6 +5,7 @@
 
 #include "binding/checks.h"
 #include "cuda/elementwise.h"
+#include "cuda/gather.h"
 #include "cuda/plan.h"
 #include "cuda/recurrence.h"
 
@@ -73,6 +74,9 @@ class CudaCall {
   const cuda::RecurrenceRows& rows() const;
   int64_t row_stride() const { return call_.batch_first ? problem().steps : 1; }
   const unsigned char* resets() const;
+  // h as it entered each step of direction d, scaled: [all rows, P].
+  cuda::StatesLayout states(int d) const;
+  Tensor entering_states(int d, const Tensor& y) const;
 
  private:
   LayerCall call_;

@@ -31,7 +31,9 @@ class Forward {
             call.zeroed(call.problem().save_for_backward ? reserve_shape(call.checked()) : std::vector<int64_t>{0})) {
     for (int d = 0; d < call.directions(); ++d) project(call, d);
     if (forward_persistent(call, tensors)) return;
-    for (int d = 0; d < call.directions(); ++d) forward_stepwise(call, d, tensors);
+    const bool elementwise = kCellShapes[call.problem().cell].elementwise();
+    for (int d = 0; d < call.directions(); ++d)
+      elementwise ? forward_stepwise(call, d, tensors) : forward_rowwise(call, d, tensors);
   }
 
  private:
@@ -52,10 +54,13 @@ class Backward {
     if (in.dy) in.dy = torch::stable::contiguous(*in.dy);
     t_.in = std::move(in);
     allocate();
-    if (backward_persistent(call, t_))
-      for (int d = 0; d < call.directions(); ++d) sum_biases(d);
-    else
-      for (int d = 0; d < call.directions(); ++d) backward_stepwise(call, d, t_);
+    const bool elementwise = kCellShapes[p_.cell].elementwise(), persistent = backward_persistent(call, t_);
+    for (int d = 0; d < call.directions(); ++d) {
+      if (persistent)
+        sum_biases(d);
+      else
+        elementwise ? backward_stepwise(call, d, t_) : backward_rowwise(call, d, t_);
+    }
     for (int d = 0; d < call.directions(); ++d) over_all_steps(d);
   }
 
@@ -107,40 +112,44 @@ class Backward {
     t_.dbias[d] = torch::stable::view(gate_by_gate(torch::stable::view(sum, {4 * p_.hidden, 1})), {4 * p_.hidden});
   }
 
-  cuda::StatesLayout states(int d) const {
-    const LayerTensors& t = call_.checked().tensors;
-    return {call_.rows(),
-            p_.dtype,
-            p_.output(),
-            p_.directions() * p_.output(),
-            p_.reversed(d),
-            of_direction(t.h0, d),
-            of_direction(t.recurrent_scale, d)};
-  }
-
   // A product with the gates' gradients, in the order of nn.LSTM's weights.
-  Tensor times_dgates(int d, const Tensor& other) const {
+  Tensor times(const Tensor& dgates, const Tensor& other) const {
     Tensor product = call_.stored({4 * p_.hidden, other.size(1)});
-    multiply(product, transposed(t_.dgates[d]), other);
+    multiply(product, transposed(dgates), other);
     return gate_by_gate(product);
   }
 
+  // The last H rows of dW_hh, where those met c instead of h.
+  void replace_output_rows(int d) {
+    const Tensor all = torch::stable::view(t_.dgates[d], {call_.all_rows(), p_.hidden, 4});
+    const ScalarType wide = t_.new_cells[d]->scalar_type();
+    const Tensor da_o = torch::stable::to(torch::stable::contiguous(torch::stable::select(all, 2, 3)), wide);
+    Tensor product = call_.computed({p_.hidden, p_.hidden});
+    multiply(product, transposed(da_o), *t_.new_cells[d]);
+    Tensor rows = torch::stable::narrow(*dw_hh_[d], 0, 3 * p_.hidden, p_.hidden);
+    torch::stable::copy_(rows, product);
+  }
+
   void over_all_steps(int d) {
-    if (needs_ & kWih) dw_ih_[d] = times_dgates(d, call_.x());
+    if (needs_ & kWih) dw_ih_[d] = times(t_.dgates[d], call_.x());
     if (needs_ & kWhh) {
-      Tensor h = call_.stored({call_.all_rows(), p_.output()});
-      const char* y = static_cast<const char*>(t_.in.y.const_data_ptr()) + d * p_.output() * t_.in.y.element_size();
-      check_launch(cuda::gather_states(states(d), y, h.mutable_data_ptr(), call_.stream()));
-      dw_hh_[d] = times_dgates(d, h);
+      dw_hh_[d] = times(t_.dgates_h[d] ? *t_.dgates_h[d] : t_.dgates[d], call_.entering_states(d, t_.in.y));
+      if (kCellShapes[p_.cell].output_cell) replace_output_rows(d);
     }
     if (needs_ & kWhr) {
-      Tensor m = call_.stored({call_.all_rows(), p_.hidden});
-      check_launch(cuda::gather_unprojected(states(d), t_.gates[d].const_data_ptr(), t_.cells[d].const_data_ptr(),
-                                            m.mutable_data_ptr(), call_.stream()));
+      const Tensor m = unprojected(d);
       dw_hr_[d] = call_.stored({p_.projection, p_.hidden});
       multiply(*dw_hr_[d], transposed(*t_.dprojected[d]), m);
     }
     if (needs_ & kX) add_dx(d);
+  }
+
+  Tensor unprojected(int d) const {
+    if (t_.unprojected[d]) return *t_.unprojected[d];
+    Tensor m = call_.stored({call_.all_rows(), p_.hidden});
+    check_launch(cuda::gather_unprojected(call_.states(d), t_.gates[d].const_data_ptr(), t_.cells[d].const_data_ptr(),
+                                          m.mutable_data_ptr(), call_.stream()));
+    return m;
   }
 
   void add_dx(int d) {

@@ -146,11 +146,16 @@ Offer short_of_shared_memory(int64_t needed, const Device& device) {
   return refusing(words("a block needs ", needed, " bytes of shared memory, the device gives ", device.shared_bytes));
 }
 
+// A product and a launch; both once more for a projection; a launch more for a whole row, a product more for W_ho.
+int launches_a_step(const Problem& p) {
+  const CellShape& cell = kCellShapes[p.cell];
+  return 2 + (p.projection > 0 ? 2 : 0) + (cell.elementwise() ? 0 : 1) + (cell.output_cell ? 1 : 0);
+}
+
 Offer offer_stepwise(const Question& q, Pass pass) {
   Offer offer;
-  const int64_t products = q.problem.projection > 0 ? 2 : 1;
-  offer.launches = static_cast<int>(
-      std::min<int64_t>(q.problem.directions() * q.problem.steps * 2 * products, std::numeric_limits<int>::max()));
+  offer.launches = static_cast<int>(std::min<int64_t>(
+      q.problem.directions() * q.problem.steps * launches_a_step(q.problem), std::numeric_limits<int>::max()));
   (void)pass;
   return offer;
 }
@@ -224,7 +229,7 @@ std::string bytes_in_words(int64_t n) {
 std::string offer_in_words(const Question& q, Family family, const Offer& offer) {
   if (!offer.refused.empty()) return "cannot: " + offer.refused;
   if (family == Family::kStepwise)
-    return words(offer.launches, " launches, ", q.problem.projection > 0 ? 4 : 2,
+    return words(offer.launches, " launches, ", launches_a_step(q.problem),
                  " a step and direction; weights come from memory at each");
   return words(offer.launches, offer.launches == 1 ? " launch" : " launches", "; ", offer.groups,
                family == Family::kCluster ? " clusters of " : " groups of ", offer.blocks, " blocks of ", offer.threads,

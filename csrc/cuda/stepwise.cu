@@ -4,42 +4,10 @@
 
 #include "cell/variants.h"
 #include "cuda/elements.h"
+#include "cuda/step_row.h"
 
 namespace fused_lstm::cuda {
 namespace {
-
-// What every body needs to know of row b at step t.
-struct Row {
-  bool alive;       // has this step
-  bool starts;      // has no step before, in this direction
-  bool ends;        // has no step after
-  bool cut_before;  // a reset parts it from the step before
-  bool cut_after;
-};
-
-FUSED_LSTM_HD Row row_at(const StepwiseLayer& l, const StepPlace& p, int64_t b) {
-  Row r;
-  const int64_t length = l.lengths ? l.lengths[b] : l.steps;
-  const bool has_before = b < p.rows_before && (!l.reversed || p.t + 1 < length);
-  const bool has_after = b < p.rows_after && (l.reversed || p.t + 1 < length);
-  r.alive = b < p.rows && p.t < length;
-  r.starts = !has_before;
-  r.ends = !has_after;
-  r.cut_before = r.cut_after = false;
-  if (l.resets && r.alive) {
-    // a reset at t parts t-1 from t: forward it lies before t, in reverse after it
-    const int64_t shift = b * l.row_stride;
-    const bool at_start_of = l.resets[p.here + shift] != 0;
-    if (l.reversed) {
-      r.cut_before = has_before && l.resets[p.before + shift] != 0;
-      r.cut_after = has_after && at_start_of;
-    } else {
-      r.cut_before = at_start_of;
-      r.cut_after = has_after && l.resets[p.after + shift] != 0;
-    }
-  }
-  return r;
-}
 
 template <class S, class Cell>
 FUSED_LSTM_HD Extra<Compute<S>> extra_of(const StepwiseLayer& l, int64_t row, int64_t u) {
@@ -48,17 +16,6 @@ FUSED_LSTM_HD Extra<Compute<S>> extra_of(const StepwiseLayer& l, int64_t row, in
   for (int k = 0; k < Cell::kParams; ++k) x.param[k] = read<S>(l.cell_params, k * l.hidden + u);
   for (int k = 0; k < Cell::kInputs; ++k) x.input[k] = read<S>(l.cell_inputs, (row * Cell::kInputs + k) * l.hidden + u);
   return x;
-}
-
-// h of row b at this step, to all places that want it.
-template <class S>
-FUSED_LSTM_HD void put_h(const StepwiseLayer& l, const StepForward& f, int64_t row, int64_t b, int64_t j,
-                         Compute<S> h) {
-  const int64_t at = b * l.output + j;
-  write<S>(f.y, row * l.y_width + l.y_begin + j, h);
-  write<S>(f.h_state, at, h);
-  // the product must see the rounded h, as backward will
-  if (l.scale) write<S>(f.h_input, at, read<S>(l.scale, at) * read<S>(f.h_state, at));
 }
 
 template <class S, class Cell>
@@ -145,30 +102,6 @@ struct FinishForwardBody {
   }
 };
 
-// Gradient that reaches h (projected, if it is) at step t. Adds to dscale on the way.
-template <class S>
-FUSED_LSTM_HD Compute<S> gradient_of_h(const StepwiseLayer& l, const StepBackward& g, const Row& r, int64_t row,
-                                       int64_t b, int64_t j) {
-  using C = Compute<S>;
-  const int64_t at = b * l.output + j;
-  C dh = g.dy ? read<S>(g.dy, row * l.y_width + l.y_begin + j) : C(0);
-  if (r.ends) return g.dh_n ? dh + read<S>(g.dh_n, at) : dh;
-  if (r.cut_after) return dh;
-  C through = value_at<S>(g.recurrent, at);
-  if (l.scale) {
-    if (g.dscale) sum_at<S>(g.dscale, at) += through * read<S>(g.y, row * l.y_width + l.y_begin + j);
-    through *= read<S>(l.scale, at);
-  }
-  return dh + through;
-}
-
-// In reverse a short row's first step is not everybody's: the next product will overwrite what it left.
-template <class S>
-FUSED_LSTM_HD void keep_first(const StepwiseLayer& l, const StepPlace& p, const StepBackward& g, int64_t b, int64_t j) {
-  if (l.reversed && l.lengths && p.t == l.lengths[b])
-    sum_at<S>(g.first_recurrent, b * l.output + j) = value_at<S>(g.recurrent, b * l.output + j);
-}
-
 template <class S>
 struct ProjectBackwardBody {
   StepwiseLayer l;
@@ -208,13 +141,7 @@ struct BackwardBody {
       dc = sum_at<S>(g.dc_state, i);
       if (Cell::kReadsHPrev) dh += sum_at<S>(g.dh_bypass, i);
     }
-    C c_prev = C(0);
-    if (!r.cut_before) {
-      if (!r.starts)
-        c_prev = value_at<S>(g.cells, (p.before + b * l.row_stride) * H + u);
-      else if (l.c0)
-        c_prev = read<S>(l.c0, i);
-    }
+    const C c_prev = cell_before<S>(l, p, g.cells, r, b, u);
     const C* s = static_cast<const C*>(g.gates) + (row * H + u) * 4;
     const CellGrad<C> d = Cell::backward(Gates<C>{s[0], s[1], s[2], s[3]}, c_prev, value_at<S>(g.cells, row * H + u),
                                          dh, dc, extra_of<S, Cell>(l, row, u));
