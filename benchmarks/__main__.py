@@ -1,6 +1,7 @@
 """``python -m benchmarks``: time of torch.nn.LSTM divided by time of FusedLSTM, shape by shape.
 
 Results are compared before anything is timed; a shape whose results differ is reported as wrong and not timed.
+``--suite variants`` compares FusedLSTM with options to FusedLSTM without.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import torch
 import fused_lstm
 from fused_lstm import _library
 
+from . import variants
 from .cases import Case
 from .shapes import SUITES
 from .timing import compare
@@ -33,7 +35,8 @@ def processor() -> str:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.split("\n\n")[0])
-    parser.add_argument("--suite", choices=SUITES, default="layer", help="which shapes (default: %(default)s)")
+    suites = [*SUITES, "variants"]
+    parser.add_argument("--suite", choices=suites, default="layer", help="which shapes (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=1, help="torch.set_num_threads (default: %(default)s)")
     parser.add_argument("--dtype", choices=["float32", "float64", "bfloat16", "float16"], default="float32")
     parser.add_argument("--modes", nargs="+", choices=["inference", "training"], default=["inference", "training"])
@@ -59,11 +62,13 @@ def main() -> None:
         time=datetime.now(timezone.utc).isoformat(timespec="seconds"),
     )
     print(f"{machine['processor']}, torch {machine['torch']}, {machine['isa']}, {args.threads} thread(s), {args.dtype}")
+    if args.suite == "variants":
+        return variants.main(args, machine)
+    dtype = getattr(torch, args.dtype)
     print(
         f"{'shape (T,B,I,H)':32} {'mode':10} {'ratio':>6} {'quartiles':>13} "
         f"{'nn.LSTM':>11} {'fused':>11} {'GFLOP/s':>8}"
     )
-    dtype = getattr(torch, args.dtype)
     ratios: dict[str, list[float]] = {mode: [] for mode in args.modes}
     for shape in SUITES[args.suite]:
         case = Case(shape, dtype)
