@@ -82,6 +82,10 @@ CUDA_SHARED = ["csrc/core/rows.cpp", "csrc/cuda/plan.cpp", "csrc/binding/checks.
 CUDA_ARCHS = "8.0;8.6;8.9;9.0a;9.0+PTX;10.0;12.0+PTX"
 
 
+CUDA_MINIMUM = (12, 8)  # knows the fences and architectures
+CUDA_OLDEST_ARCH = 8  # has asynchronous copies and products of bfloat16
+
+
 def fail(sentence: str) -> NoReturn:
     raise SystemExit(f"fused_lstm: {sentence}")
 
@@ -162,6 +166,13 @@ class Cuda:
             return None
         answer = subprocess.check_output([home / "bin/nvcc", "--version"], text=True)
         version = re.search(r"release ([\d.]+)", answer)[1]
+        if tuple(map(int, version.split("."))) < CUDA_MINIMUM:
+            needed = ".".join(map(str, CUDA_MINIMUM))
+            sentence = f"CUDA >= {needed} is needed for CUDA tensors, but {home} is {version}"
+            if wanted == "1":
+                fail(f"{sentence}: set CUDA_HOME to a newer toolkit.")
+            print(f"fused_lstm: {sentence}: building for the CPU alone")
+            return None
         return cls(home, version, os.environ.get("TORCH_CUDA_ARCH_LIST") or CUDA_ARCHS)
 
     def targets(self) -> list[str]:
@@ -170,10 +181,15 @@ class Cuda:
             match = re.fullmatch(r"(\d+)\.(\d+)([af]?)(\+PTX)?", arch)
             if not match:
                 fail(f"TORCH_CUDA_ARCH_LIST holds {arch!r}; expected entries such as 8.0, 9.0a or 12.0+PTX.")
+            if int(match[1]) < CUDA_OLDEST_ARCH:
+                print(f"fused_lstm: {arch} of TORCH_CUDA_ARCH_LIST is left out, {CUDA_OLDEST_ARCH}.0 is the oldest")
+                continue
             number = "".join(match.groups()[:3])
             flags.append(f"-gencode=arch=compute_{number},code=sm_{number}")
             if match[4]:
                 flags.append(f"-gencode=arch=compute_{number},code=compute_{number}")
+        if not flags:
+            fail(f"TORCH_CUDA_ARCH_LIST is {self.archs!r}; it must name 8.0 or a later architecture.")
         return flags
 
     def runtime(self) -> list[str]:
@@ -218,7 +234,8 @@ class Build:
         output = f"{self.directory}/{source}.o"
         launcher = shlex.split(os.environ.get("FUSED_LSTM_CCACHE", ""))
         optimize = "-O0" if self.kind == "debug" else "-O3"
-        command = [*launcher, str(cuda.home / "bin/nvcc"), "-std=c++20", optimize, "-Icsrc", "-Xcompiler=-fPIC"]
+        host = ["-ccbin", self.compiler.command[-1]]
+        command = [*launcher, str(cuda.home / "bin/nvcc"), *host, "-std=c++20", optimize, "-Icsrc", "-Xcompiler=-fPIC"]
         command += ["-Xcompiler=-fvisibility=hidden", "-t", "2", *cuda.targets(), "-MD", "-MF", f"{output}.d"]
         self.steps.append(Step(output, [source], [*command, "-c", source, "-o", output], compiles=True))
         return output

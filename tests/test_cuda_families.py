@@ -45,7 +45,8 @@ def choices(seed: int) -> list[Choice]:
     """What these families take, small enough for an emulator."""
     found: list[Choice] = []
     for choice in pairwise(seed):
-        choice = {**choice, "projection": "none", "scale": False, "cell": "vanilla", "H": min(choice["H"], 63)}
+        choice |= {"projection": "none", "scale": False, "cell": "vanilla", "cell_clip": False}
+        choice["H"] = min(choice["H"], 63)
         if choice not in found:
             found.append(choice)
     return found[:CASES]
@@ -77,6 +78,25 @@ def test_layer(family, dtype, index):
     assert_within(actual, definition(layer, cotangents), tolerance)
     inferred = operators.infer(arguments, allow_tf32=True)
     assert_same_bits(inferred, {name: actual[name] for name in inferred})
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_what_padding_holds_does_not_matter(family, dtype):
+    choice = {**CHOICES[dtype][0], "T": 5, "B": 6, "I": 3, "H": 20, "rows": "lengths", "direction": "both"}
+    layer, cotangents = layer_of(choice, dtype, seed=3)
+    x, lengths = layer.variables["x"], layer.constants["lengths"]
+    first = 1 if layer.options["batch_first"] else 0
+    time = torch.arange(5).unsqueeze(1 - first)
+    padding = time >= lengths.unsqueeze(first)
+    assert padding.any()
+    results = []
+    for filling in (0.0, torch.nan, torch.inf):
+        layer.variables["x"] = torch.where(padding.unsqueeze(-1), torch.tensor(filling, dtype=dtype), x)
+        results.append(operators.train(arguments_of(layer), cotangents, everything(layer), allow_tf32=True))
+    for name, value in results[0].items():
+        assert not value.isnan().any(), name
+        if name != "dx":
+            assert all(torch.equal(value, other[name]) for other in results[1:]), name
 
 
 # Units that fill each compiled shape, or all but one.
@@ -137,6 +157,7 @@ ops.emulate(0, False)
 before = ops.launches()
 run()
 print(ops.launches() - before)
+print(*ops.cuda_served())
 """
 
 
@@ -160,9 +181,13 @@ def test_float32_needs_leave_to_round(family):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_refused_launch_falls_back_once_with_a_warning(family):
     """A shared or divided GPU may have no room for a cluster."""
-    (error, launches_afterwards), (warning,) = run(WITHOUT_ROOM, family)
+    (error, launches_afterwards, served), warnings = run(WITHOUT_ROOM, family)
     assert float(error) < 0.02 and launches_afterwards == "0"
-    assert f"fused_lstm: the kernels of family {family} cannot be launched here (no room" in warning
+    ours = ["3 1 0 3 1 0", "3 0 1 3 0 1"][FAMILIES.index(family)]
+    assert served == ours, "calls of stepwise, cluster and grid; forward, then backward"
+    assert len(warnings) == 2
+    for warning, name in zip(warnings, ("forward", "backward")):
+        assert f"fused_lstm: the {name} kernel of family {family} for 20 hidden units cannot be launched" in warning
 
 
 def test_an_unknown_family_is_an_error(family, monkeypatch):

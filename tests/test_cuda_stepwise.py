@@ -43,6 +43,17 @@ def test_layer(emulated, dtype, index):
     assert_same_bits(inferred, {name: actual[name] for name in inferred})
 
 
+def test_lengths_below_zero_count_as_zero(emulated):
+    choice = {**CHOICES[torch.float32][0], "rows": "lengths", "T": 4, "B": 3, "projection": "none", "state": "both"}
+    for direction in ("forward", "reverse"):
+        layer, cotangents = layer_of({**choice, "direction": direction}, torch.float32, seed=1)
+        results = []
+        for short in (-7, 0):
+            layer.constants["lengths"] = torch.tensor([4, short, 2])
+            results.append(operators.train(arguments_of(layer), cotangents, everything(layer)))
+        assert_same_bits(*results)
+
+
 def test_lengths_are_not_read_by_the_host(emulated):
     """A length beyond T is the kernels' own affair; checking it would make the host wait for the device."""
     layer, _ = layer_of({**CHOICES[torch.float32][0], "rows": "lengths", "T": 5, "B": 2}, torch.float32, seed=1)

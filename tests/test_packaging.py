@@ -85,6 +85,28 @@ def test_cuda_targets(product):
         product.Cuda(product.ROOT, "13.0", "hopper").targets()
 
 
+def test_architectures_older_than_the_kernels_are_left_out(product, capsys):
+    """Images that come with CUDA set the variable to all that they support."""
+    assert product.Cuda(product.ROOT, "13.0", "7.5 8.0").targets() == ["-gencode=arch=compute_80,code=sm_80"]
+    assert "7.5 of TORCH_CUDA_ARCH_LIST is left out, 8.0 is the oldest" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="it must name 8.0 or a later architecture"):
+        product.Cuda(product.ROOT, "13.0", "7.0;7.5").targets()
+
+
+def test_a_toolkit_that_is_too_old_costs_cuda_alone(product, monkeypatch, tmp_path, capsys):
+    for path in ("bin/nvcc", "lib64/libcudart_static.a"):
+        (tmp_path / path).parent.mkdir()
+        (tmp_path / path).write_text("#!/bin/sh\necho 'Cuda compilation tools, release 12.4, V12.4.131'\n")
+        (tmp_path / path).chmod(0o755)
+    monkeypatch.setenv("CUDA_HOME", str(tmp_path))
+    monkeypatch.setenv("FUSED_LSTM_CUDA", "auto")
+    assert product.Cuda.find() is None
+    assert "CUDA >= 12.8 is needed for CUDA tensors" in capsys.readouterr().out
+    monkeypatch.setenv("FUSED_LSTM_CUDA", "1")
+    with pytest.raises(SystemExit, match="is 12.4: set CUDA_HOME to a newer toolkit"):
+        product.Cuda.find()
+
+
 def test_cuda_asked_for_but_missing(product, monkeypatch, tmp_path):
     monkeypatch.setenv("CUDA_HOME", str(tmp_path))
     for wanted, outcome in (("auto", None), ("0", None)):

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-import fused_lstm
+import torch
 
 if TYPE_CHECKING:
     from .peers import Peers
 
 VARIABLE = "FUSED_LSTM_CUDA_FAMILY"
-_not_launched: set[str] = set()  # families that this process cannot launch: it is warned once, and they stay given up
+NAMES = ("stepwise", "cluster", "grid")
 
 
 @contextlib.contextmanager
@@ -34,25 +33,16 @@ def forced(family: str) -> Iterator[None]:
 def served_by(family: str, peers: Peers) -> str:
     """Trains a step of ``peers.fused`` with ``family`` asked for; returns the family that ran. Asked nowhere else.
 
-    Where forward and backward are served by two, both: "cluster/stepwise".
+    Where forward and backward are served by two, both: "cluster/stepwise". On the CPU, which has no families, the one
+    that was asked for.
     """
-    with forced(family), warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        peers.call("fused", "training")()
-        passes = _planned(family, peers)
-    if any(f"family {family} cannot be launched" in str(w.message) for w in caught):
-        _not_launched.add(family)
-    if family in _not_launched:
-        return "stepwise"
-    return "/".join(dict.fromkeys(passes))
-
-
-def _planned(family: str, peers: Peers) -> tuple[str, str]:
-    """Of forward and backward. On the CPU, which has no families, the one asked for."""
     if peers.device == "cpu":
-        return family, family
-    plan = fused_lstm.explain(peers.fused, peers.part["T"], peers.part["B"])
-    return plan.forward, plan.backward
+        return family
+    before = torch.ops.fused_lstm.cuda_served()
+    with forced(family):
+        peers.call("fused", "training")()
+    counts = [now - then for now, then in zip(torch.ops.fused_lstm.cuda_served(), before, strict=True)]
+    return "/".join(dict.fromkeys(name for name, count in zip(NAMES * 2, counts, strict=True) if count))
 
 
 def ran(row: dict) -> bool:

@@ -16,8 +16,9 @@ extern "C" void aoti_torch_warn(const char* function, const char* file, uint32_t
 namespace fused_lstm {
 namespace {
 
-constexpr int kDevices = 64;
-std::atomic<bool> g_given_up[kDevices][cuda::kFamilies];
+constexpr int kDevices = 64, kShapes = 64;
+std::atomic<bool> g_given_up[kDevices][2][cuda::kFamilies][kShapes];
+std::atomic<int64_t> g_served[2][cuda::kFamilies];
 
 // Each sentence once in a process.
 void warn(const std::string& sentence) {
@@ -25,6 +26,11 @@ void warn(const std::string& sentence) {
   static std::set<std::string> said;
   const std::lock_guard<std::mutex> lock(mutex);
   if (said.insert(sentence).second) aoti_torch_warn("fused_lstm", "fused_lstm", 0, sentence.c_str());
+}
+
+std::atomic<bool>& given_up(int device, cuda::Pass pass, const cuda::Choice& choice) {
+  return g_given_up[device % kDevices][static_cast<int>(pass)][static_cast<int>(choice.family)]
+                   [choice.taken().shape % kShapes];
 }
 
 cuda::Device facts_once(int index) {
@@ -76,14 +82,28 @@ cuda::Choice CudaCall::choose(cuda::Pass pass) const {
   const cuda::Question q = question();
   cuda::Choice choice = cuda::plan(q, pass);
   if (choice.disappointed) warn("fused_lstm: " + choice.reason + "; stepwise serves instead");
-  if (g_given_up[device_.index() % kDevices][static_cast<int>(choice.family)]) choice.family = cuda::Family::kStepwise;
+  if (choice.family != cuda::Family::kStepwise && given_up(device_.index(), pass, choice))
+    choice.family = cuda::Family::kStepwise;
   return choice;
 }
 
-void CudaCall::give_up(cuda::Family family, const char* why) const {
-  g_given_up[device_.index() % kDevices][static_cast<int>(family)] = true;
-  warn(std::string("fused_lstm: the kernels of family ") + cuda::name_of(family) + " cannot be launched here (" + why +
+void CudaCall::give_up(cuda::Pass pass, const cuda::Choice& choice, const char* why) const {
+  given_up(device_.index(), pass, choice) = true;
+  const char* direction = pass == cuda::Pass::kForward ? "forward" : "backward";
+  warn(std::string("fused_lstm: the ") + direction + " kernel of family " + cuda::name_of(choice.family) + " for " +
+       std::to_string(problem().hidden) + " hidden units cannot be launched here (" + why +
        "); stepwise serves instead");
+}
+
+void CudaCall::count(cuda::Pass pass, cuda::Family family) {
+  ++g_served[static_cast<int>(pass)][static_cast<int>(family)];
+}
+
+std::vector<int64_t> served_calls() {
+  std::vector<int64_t> all;
+  for (const auto& pass : g_served)
+    for (const auto& family : pass) all.push_back(family);
+  return all;
 }
 
 // --- tensors

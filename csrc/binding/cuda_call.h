@@ -50,8 +50,10 @@ class CudaCall {
 
   // --- who serves ----------------------------------------------------------------------------------------------------
   cuda::Choice choose(cuda::Pass pass) const;
-  // A launch was refused: says so once, and lets stepwise serve this device's calls of the family from now on.
-  void give_up(cuda::Family family, const char* why) const;
+  // A launch was refused: says so once, and lets stepwise serve what would take the same kernel from now on.
+  void give_up(cuda::Pass pass, const cuda::Choice& choice, const char* why) const;
+  // Who served, for served_calls.
+  static void count(cuda::Pass pass, cuda::Family family);
 
   // --- tensors -------------------------------------------------------------------------------------------------------
   const Tensor& x() const { return x_; }  // [all rows, I]
@@ -92,6 +94,9 @@ class CudaCall {
   cuda::Question question() const;
   void upload_packed() const;
 };
+
+// Calls served since loading: by stepwise, cluster, grid; forward, then backward.
+std::vector<int64_t> served_calls();
 
 inline const void* data(const OptionalTensor& t) { return t ? t->const_data_ptr() : nullptr; }
 inline void* mutable_data(OptionalTensor& t) { return t ? t->mutable_data_ptr() : nullptr; }

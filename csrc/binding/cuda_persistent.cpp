@@ -72,24 +72,33 @@ const char* launch(const CudaCall& call, const Choice& choice, const Work& work,
 }
 
 template <class Work, class... Launchers>
-bool served(const CudaCall& call, const Choice& choice, const Work& work, Launchers... launchers) {
+bool served(const CudaCall& call, cuda::Pass pass, const Choice& choice, const Work& work, Launchers... launchers) {
   const char* error = launch(call, choice, work, launchers...);
-  if (error) call.give_up(choice.family, error);
+  if (error) call.give_up(pass, choice, error);
+  CudaCall::count(pass, error ? Family::kStepwise : choice.family);
   return !error;
+}
+
+bool left_to_stepwise(cuda::Pass pass, const Choice& choice) {
+  if (choice.family != Family::kStepwise) return false;
+  CudaCall::count(pass, Family::kStepwise);
+  return true;
 }
 
 }  // namespace
 
 bool forward_persistent(const CudaCall& call, ForwardTensors& tensors) {
   const Choice choice = call.choose(cuda::Pass::kForward);
-  if (choice.family == Family::kStepwise) return false;
-  return served(call, choice, forward_work(call, tensors), cuda::cluster_forward, cuda::grid_forward);
+  if (left_to_stepwise(cuda::Pass::kForward, choice)) return false;
+  return served(call, cuda::Pass::kForward, choice, forward_work(call, tensors), cuda::cluster_forward,
+                cuda::grid_forward);
 }
 
 bool backward_persistent(const CudaCall& call, BackwardTensors& tensors) {
   const Choice choice = call.choose(cuda::Pass::kBackward);
-  if (choice.family == Family::kStepwise) return false;
-  return served(call, choice, backward_work(call, tensors), cuda::cluster_backward, cuda::grid_backward);
+  if (left_to_stepwise(cuda::Pass::kBackward, choice)) return false;
+  return served(call, cuda::Pass::kBackward, choice, backward_work(call, tensors), cuda::cluster_backward,
+                cuda::grid_backward);
 }
 
 }  // namespace fused_lstm

@@ -28,6 +28,7 @@ STABLE_TORCH_LIBRARY(fused_lstm, m) {
   m.def("lstm_layer_backward" FUSED_LSTM_BACKWARD_SCHEMA);
   m.def("build_info() -> str");
   m.def("cell_names() -> str");
+  m.def("cuda_served() -> int[]");  // served_calls of the CUDA library
   m.def("cuda_plan(int[] sizes, int[] device, str wanted) -> (str, str, str, str)");
   m.def("cpu_isa() -> str");
   m.def("cpu_isas() -> str");

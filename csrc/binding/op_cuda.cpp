@@ -82,7 +82,7 @@ class Backward {
   const Problem& p_;
   const int64_t needs_;
   BackwardTensors t_;
-  OptionalTensor dx_, dw_ih_[2], dw_hh_[2], dw_hr_[2];
+  OptionalTensor alive_x_, dx_, dw_ih_[2], dw_hh_[2], dw_hr_[2];
 
   OptionalTensor wanted(int64_t bit, const std::vector<int64_t>& shape) const {
     return needs_ & bit ? OptionalTensor(call_.stored(shape)) : std::nullopt;
@@ -130,8 +130,19 @@ class Backward {
     torch::stable::copy_(rows, product);
   }
 
+  // x without what its padding holds, which may be anything, NaN too.
+  const Tensor& alive_x() {
+    if (!call_.checked().lengths) return call_.x();
+    if (!alive_x_) {
+      alive_x_ = call_.stored({call_.all_rows(), p_.input});
+      check_launch(cuda::gather_alive(call_.states(0), call_.x().const_data_ptr(), p_.input,
+                                      alive_x_->mutable_data_ptr(), call_.stream()));
+    }
+    return *alive_x_;
+  }
+
   void over_all_steps(int d) {
-    if (needs_ & kWih) dw_ih_[d] = times(t_.dgates[d], call_.x());
+    if (needs_ & kWih) dw_ih_[d] = times(t_.dgates[d], alive_x());
     if (needs_ & kWhh) {
       dw_hh_[d] = times(t_.dgates_h[d] ? *t_.dgates_h[d] : t_.dgates[d], call_.entering_states(d, t_.in.y));
       if (kCellShapes[p_.cell].output_cell) replace_output_rows(d);
@@ -201,6 +212,14 @@ STABLE_TORCH_LIBRARY_IMPL(fused_lstm, CUDA, m) {
 #endif
   m.impl("lstm_layer", TORCH_BOX(&lstm_layer));
   m.impl("lstm_layer_backward", TORCH_BOX(&lstm_layer_backward));
+}
+
+#ifdef FUSED_LSTM_EMULATE_CUDA
+STABLE_TORCH_LIBRARY_IMPL(fused_lstm_emulated, CompositeExplicitAutograd, m) {
+#else
+STABLE_TORCH_LIBRARY_IMPL(fused_lstm, CompositeExplicitAutograd, m) {
+#endif
+  m.impl("cuda_served", TORCH_BOX(&served_calls));
 }
 
 }  // namespace fused_lstm

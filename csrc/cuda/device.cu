@@ -8,7 +8,9 @@ Device facts_of(int device) {
 #ifdef __CUDACC__
   const auto number = [&](cudaDeviceAttr name) {
     int value = 0;
-    return cudaDeviceGetAttribute(&value, name, device) == cudaSuccess ? value : 0;
+    if (cudaDeviceGetAttribute(&value, name, device) == cudaSuccess) return value;
+    (void)cudaGetLastError();  // nobody else shall meet it
+    return 0;
   };
   return {number(cudaDevAttrComputeCapabilityMajor), number(cudaDevAttrComputeCapabilityMinor),
           number(cudaDevAttrMultiProcessorCount), number(cudaDevAttrMaxSharedMemoryPerBlockOptin)};

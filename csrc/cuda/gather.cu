@@ -66,6 +66,21 @@ struct UnprojectedBody {
 };
 
 template <class S>
+struct AliveBody {
+  StatesLayout l;
+  const void* from;
+  int64_t columns;
+  void* to;
+
+  FUSED_LSTM_HD void operator()(int64_t i) const {
+    const Step s = step_at(l, i / columns);
+    if (!has_place(l, s)) return;
+    const int64_t at = l.rows.at(s.t, s.b) * columns + i % columns;
+    write<S>(to, at, s.alive ? read<S>(from, at) : Compute<S>(0));
+  }
+};
+
+template <class S>
 struct SumRowsBody {
   const void* from;
   int64_t rows, columns;
@@ -106,6 +121,12 @@ const char* gather_states(const StatesLayout& l, const void* y, void* to, Stream
 const char* gather_unprojected(const StatesLayout& l, const void* gates, const void* cells, void* to, Stream stream) {
   return by_dtype(l.dtype, [&](auto tag) {
     return launch(pairs(l.rows) * l.rows.hidden, stream, UnprojectedBody<decltype(tag)>{l, gates, cells, to});
+  });
+}
+
+const char* gather_alive(const StatesLayout& l, const void* from, int64_t columns, void* to, Stream stream) {
+  return by_dtype(l.dtype, [&](auto tag) {
+    return launch(pairs(l.rows) * columns, stream, AliveBody<decltype(tag)>{l, from, columns, to});
   });
 }
 

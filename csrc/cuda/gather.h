@@ -26,6 +26,8 @@ struct StatesLayout {
 const char* gather_states(const StatesLayout&, const void* y, void* to, Stream);
 // to: S (t, b) x [H]: o * tanh(c), from gates and cells as forward left them
 const char* gather_unprojected(const StatesLayout&, const void* gates, const void* cells, void* to, Stream);
+// to: S (t, b) x [columns]: from, with zeros where the row has no such step: what padding holds must not reach a product
+const char* gather_alive(const StatesLayout&, const void* from, int64_t columns, void* to, Stream);
 // to[j] (S) = sum over `rows` rows of from (Compute<S>), in their order
 const char* sum_rows(DType, const void* from, int64_t rows, int64_t columns, void* to, Stream);
 // sum (S) += term (S)

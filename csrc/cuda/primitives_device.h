@@ -4,6 +4,9 @@
 
 #include <cuda_runtime.h>
 
+#include <stdexcept>
+#include <string>
+
 #include "cuda/primitives.h"
 
 #define FUSED_LSTM_KERNEL(threads) __global__ void __launch_bounds__(threads, 1)
@@ -11,6 +14,12 @@
 #define UNROLL _Pragma("unroll")
 #define NO_UNROLL _Pragma("unroll 1")
 #define FUSED_LSTM_ARGUMENT const __grid_constant__  // read where it lies, not copied
+
+#ifdef FUSED_LSTM_ACQUIRE_WAIT
+#define FUSED_LSTM_WAIT ".acquire.cluster"
+#else
+#define FUSED_LSTM_WAIT ".relaxed.cluster"
+#endif
 
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
 #define FUSED_LSTM_HAS_CLUSTERS 1
@@ -104,13 +113,14 @@ FUSED_LSTM_DEVICE void mbarrier_expect(SharedAddress at, uint32_t bytes) {
 }
 // try_wait.acquire.cluster would do alone, but makes ptxas drop all of L1 (CCTL.IVALL) at every wait. A relaxed wait
 // and an acquire fence that is restricted to shared memory cost no instruction. That this suffices is a reading of the
-// PTX ISA, not yet confirmed on hardware.
+// PTX ISA, not yet confirmed on hardware; compile with FUSED_LSTM_ACQUIRE_WAIT (NVCC_APPEND_FLAGS) to tell.
 FUSED_LSTM_DEVICE void mbarrier_wait(SharedAddress at, uint32_t parity) {
   uint32_t done;
   do {
     asm volatile(
         "{\n.reg .pred p;\n"
-        "mbarrier.try_wait.parity.relaxed.cluster.shared::cta.b64 p, [%1], %2;\n"
+        "mbarrier.try_wait.parity" FUSED_LSTM_WAIT
+        ".shared::cta.b64 p, [%1], %2;\n"
         "selp.u32 %0, 1, 0, p;\n}"
         : "=r"(done)
         : "r"(window(at)), "r"(parity)
@@ -139,7 +149,7 @@ FUSED_LSTM_DEVICE void mbarrier_init_fence();
 FUSED_LSTM_DEVICE void mbarrier_expect(SharedAddress at, uint32_t bytes);
 FUSED_LSTM_DEVICE void mbarrier_wait(SharedAddress at, uint32_t parity);
 FUSED_LSTM_DEVICE void push(PeerAddress to, const Words4& v, PeerAddress mbarrier);
-#define FUSED_LSTM_WITH_CLUSTERS(...)
+#define FUSED_LSTM_WITH_CLUSTERS(...) __trap();
 
 #endif  // FUSED_LSTM_HAS_CLUSTERS
 
@@ -247,11 +257,44 @@ FUSED_LSTM_MMA(float, "m16n8k8.row.col.f32.tf32.tf32.f32")
 // --- launch
 // --------------------------------------------------------------------------------------------------------------
 
-// Null, or the driver's words, which are taken back so that nobody else meets them.
-inline const char* failure(cudaError_t status) {
+// Null, or why this kernel cannot run on this device. Whatever else went wrong is thrown: it says nothing about the
+// kernel. The error is taken back, so that nobody else meets it.
+inline const char* refusal(cudaError_t status) {
   if (status == cudaSuccess) return nullptr;
   (void)cudaGetLastError();
-  return cudaGetErrorString(status);
+  switch (status) {
+    case cudaErrorInvalidConfiguration:
+    case cudaErrorCooperativeLaunchTooLarge:
+    case cudaErrorLaunchOutOfResources:
+    case cudaErrorInvalidClusterSize:
+    case cudaErrorNoKernelImageForDevice:
+    case cudaErrorInvalidDeviceFunction:
+    case cudaErrorInvalidValue:
+    case cudaErrorNotSupported: return cudaGetErrorString(status);
+    default: throw std::runtime_error(std::string("fused_lstm: CUDA: ") + cudaGetErrorString(status));
+  }
+}
+
+inline int number_of(cudaDeviceAttr name) {
+  int device = 0, value = 0;
+  const bool known =
+      cudaGetDevice(&device) == cudaSuccess && cudaDeviceGetAttribute(&value, name, device) == cudaSuccess;
+  if (!known) (void)cudaGetLastError();
+  return value;
+}
+
+// What a function may ask for belongs to the function, not to the launch: always all that there is, so that launches of
+// other threads need not agree.
+inline const char* prepare(const void* function, bool cluster, bool large_cluster) {
+  cudaFuncAttributes facts;
+  if (const char* error = refusal(cudaFuncGetAttributes(&facts, function))) return error;
+  constexpr int kClusters = 90;
+  if (cluster && facts.ptxVersion < kClusters) return "it was compiled for devices without clusters";
+  const int most = number_of(cudaDevAttrMaxSharedMemoryPerBlockOptin) - static_cast<int>(facts.sharedSizeBytes);
+  if (const char* error = refusal(cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize, most)))
+    return error;
+  if (!large_cluster) return nullptr;
+  return refusal(cudaFuncSetAttribute(function, cudaFuncAttributeNonPortableClusterSizeAllowed, 1));
 }
 
 // Whether the device, or what of it belongs to this process, holds a cluster (or, if cooperative, the whole grid) at
@@ -261,10 +304,8 @@ inline const char* refuse_residence(const cudaLaunchConfig_t& config, const void
   const auto status = cooperative ? cudaOccupancyMaxActiveBlocksPerMultiprocessor(&fit, function, config.blockDim.x,
                                                                                   config.dynamicSmemBytes)
                                   : cudaOccupancyMaxActiveClusters(&fit, function, &config);
-  if (const char* error = failure(status)) return error;
-  int device = 0, multiprocessors = 1;
-  if (cooperative && cudaGetDevice(&device) == cudaSuccess)
-    (void)cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device);
+  if (const char* error = refusal(status)) return error;
+  const int multiprocessors = cooperative ? number_of(cudaDevAttrMultiProcessorCount) : 1;
   const int wanted = cooperative ? static_cast<int>(config.gridDim.x) : 1;
   return fit * multiprocessors >= wanted ? nullptr : "the device cannot hold all its blocks at once";
 }
@@ -274,12 +315,7 @@ template <class Arguments>
 const char* launch(const Launch& l, void (*kernel)(Arguments), const Arguments& arguments) {
   constexpr int kPortableCluster = 8;
   const auto* function = reinterpret_cast<const void*>(kernel);
-  const auto attribute = [&](cudaFuncAttribute name, int value) {
-    return failure(cudaFuncSetAttribute(function, name, value));
-  };
-  if (const char* error = attribute(cudaFuncAttributeMaxDynamicSharedMemorySize, l.shared_bytes)) return error;
-  if (l.cluster_size > kPortableCluster)
-    if (const char* error = attribute(cudaFuncAttributeNonPortableClusterSizeAllowed, 1)) return error;
+  if (const char* error = prepare(function, l.cluster_size > 1, l.cluster_size > kPortableCluster)) return error;
   cudaLaunchAttribute attributes[2] = {};
   int count = 0;
   if (l.cluster_size > 1) {
@@ -301,7 +337,7 @@ const char* launch(const Launch& l, void (*kernel)(Arguments), const Arguments& 
   config.attrs = attributes, config.numAttrs = count;
   if (count > 0)
     if (const char* error = refuse_residence(config, function, l.cooperative)) return error;
-  return failure(cudaLaunchKernelEx(&config, kernel, arguments));
+  return refusal(cudaLaunchKernelEx(&config, kernel, arguments));
 }
 
 }  // namespace fused_lstm::cuda

@@ -6,6 +6,13 @@
 
 namespace fused_lstm::cuda {
 
+// Values of the caller's that lie outside [0, T] count as the nearest end.
+FUSED_LSTM_HD int64_t length_of(const StepwiseLayer& l, int64_t b) {
+  if (!l.lengths) return l.steps;
+  const int64_t length = l.lengths[b];
+  return length < 0 ? 0 : length > l.steps ? l.steps : length;
+}
+
 // What every body needs to know of row b at step t.
 struct Row {
   bool alive;       // has this step
@@ -17,7 +24,7 @@ struct Row {
 
 FUSED_LSTM_HD Row row_at(const StepwiseLayer& l, const StepPlace& p, int64_t b) {
   Row r;
-  const int64_t length = l.lengths ? l.lengths[b] : l.steps;
+  const int64_t length = length_of(l, b);
   const bool has_before = b < p.rows_before && (!l.reversed || p.t + 1 < length);
   const bool has_after = b < p.rows_after && (l.reversed || p.t + 1 < length);
   r.alive = b < p.rows && p.t < length;
@@ -70,7 +77,7 @@ FUSED_LSTM_HD Compute<S> gradient_of_h(const StepwiseLayer& l, const StepBackwar
 // In reverse a short row's first step is not everybody's: the next product will overwrite what it left.
 template <class S>
 FUSED_LSTM_HD void keep_first(const StepwiseLayer& l, const StepPlace& p, const StepBackward& g, int64_t b, int64_t j) {
-  if (l.reversed && l.lengths && p.t == l.lengths[b])
+  if (l.reversed && l.lengths && p.t == length_of(l, b))
     sum_at<S>(g.first_recurrent, b * l.output + j) = value_at<S>(g.recurrent, b * l.output + j);
 }
 

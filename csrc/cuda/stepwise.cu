@@ -173,7 +173,7 @@ struct FinishBackwardBody {
       if (empty(b)) {
         if (g.dh_n) dh = read<S>(g.dh_n, i);
       } else if (!cut(b)) {
-        const bool late = l.reversed && l.lengths && l.lengths[b] < l.steps;
+        const bool late = l.reversed && length_of(l, b) < l.steps;
         dh = value_at<S>(late ? g.first_recurrent : g.recurrent, i);
         if (l.scale) {
           if (g.dscale && l.h0) sum_at<S>(g.dscale, i) += dh * read<S>(l.h0, i);
@@ -196,7 +196,7 @@ struct FinishBackwardBody {
   }
 
  private:
-  FUSED_LSTM_HD bool empty(int64_t b) const { return l.lengths && l.lengths[b] == 0; }
+  FUSED_LSTM_HD bool empty(int64_t b) const { return length_of(l, b) == 0; }
   // Only forward can be cut off from its initial state, by a reset at t = 0.
   FUSED_LSTM_HD bool cut(int64_t b) const { return !l.reversed && l.resets && l.resets[b * l.row_stride] != 0; }
 };

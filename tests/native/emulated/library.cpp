@@ -24,6 +24,7 @@ STABLE_TORCH_LIBRARY(fused_lstm_emulated, m) {
   m.def("lstm_layer_backward" FUSED_LSTM_BACKWARD_SCHEMA);
   m.def("emulate(int seed, bool refuse_launches) -> ()");
   m.def("launches() -> int");
+  m.def("cuda_served() -> int[]");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(fused_lstm_emulated, CompositeExplicitAutograd, m) {
