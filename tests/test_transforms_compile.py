@@ -237,3 +237,28 @@ def test_another_dynamo_is_left_alone():
     _dynamo._touch_up(SimpleNamespace(VariableBuilder=VariableBuilder, config=SimpleNamespace()))
     assert VariableBuilder.wrap_module is untouched
     assert fused_lstm.FusedLSTM is FusedLSTM
+
+
+# ---- torch.func inside of a compiled function: plain torch operations there, but right
+
+
+def transforms_of(f, p, xs):
+    return {
+        "vmap": lambda: torch.func.vmap(lambda x: f(p, x))(xs),
+        "grad": lambda: torch.func.grad(lambda x: f(p, x))(xs[0]),
+        "per-sample": lambda: torch.func.vmap(torch.func.grad(f), (None, 0))(p, xs),
+        "jvp": lambda: torch.func.jvp(lambda x: f(p, x), (xs[0],), (xs[1],)),
+    }
+
+
+@pytest.mark.parametrize("transform", ["vmap", "grad", "per-sample", "jvp"])
+def test_torch_func_inside(transform):
+    m = FusedLSTM(I, H).double()
+    p, xs = {name: p.detach() for name, p in m.named_parameters()}, torch.randn(3, 4, 2, I).double()
+
+    def f(p, x):
+        return torch.func.functional_call(m, p, (x,))[0].pow(2).sum()
+
+    eager = transforms_of(f, p, xs)[transform]()
+    compiled = torch.compile(lambda p, xs: transforms_of(f, p, xs)[transform](), fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(p, xs), eager)
