@@ -411,13 +411,13 @@ def _forward_vmap(info, in_dims, *arguments):
 def _backward_vmap(info, in_dims, *arguments):
     tensors, weights = _flat(*arguments[3:13])
     dims, weight_dims = _flat(*in_dims[3:13])
-    cell, direction, batch_first, needs, *allow_tf32 = arguments[15:]
+    cell, direction, batch_first, needs, *more = arguments[15:]
 
     def call(cotangents, tensors, y, reserve, weights):
         return _backward_op(*cotangents, *_in_order(tensors, weights), y, reserve, *arguments[15:])
 
     def run_forward(tensors, weights):
-        return _forward_op(*_in_order(tensors, weights), cell, direction, batch_first, True, *allow_tf32)
+        return _forward_op(*_in_order(tensors, weights), cell, direction, batch_first, True, *more)
 
     gradients, axes = batching.backward(
         info.batch_size, arguments[:3], in_dims[:3], tensors, dims, arguments[13:15], in_dims[13:15],
