@@ -97,8 +97,10 @@ def backward(
     return gradients, (0,) * len(gradients)
 
 
-def requires_grad(t: Tensor) -> bool:
+def requires_grad(t: Tensor | None) -> bool:
     """Whether any transform around, or autograd outside of all, will ask for a gradient to ``t``."""
+    if t is None:
+        return False
     functorch = torch._C._functorch
     while functorch.is_functorch_wrapped_tensor(t):  # a batched tensor says no, whatever is in it
         if t.requires_grad:

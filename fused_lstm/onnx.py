@@ -3,7 +3,7 @@
 >>> program = torch.onnx.export(model, (x,), dynamo=True, custom_translation_table=fused_lstm.onnx.translation_table())
 
 Needs onnx and onnxscript: ``pip install "fused_lstm[onnx]"``. What an LSTM node cannot express is refused during
-export: resets, packed input, projections, recurrent dropout, cells other than the plain one.
+export: resets, packed input, projections, clips, recurrent dropout, cells other than the plain one.
 """
 
 from __future__ import annotations
@@ -52,12 +52,15 @@ def _check(weights, batch_sizes, resets, recurrent_scale, cell, directions) -> N
 def _lstm_layer(
     x, h0, c0, weights, batch_sizes, lengths, resets, recurrent_scale, cell_params, cell_inputs,
     cell: int, direction: int, batch_first: bool, save: bool, allow_tf32: bool = False,
+    cell_clip: float = 0.0, proj_clip: float = 0.0,
 ):  # fmt: skip
     """fused_lstm::lstm_layer in operators of ONNX."""
     from onnxscript import opset18 as op
 
     D = 2 if direction == 2 else 1
     _check(weights, batch_sizes, resets, recurrent_scale, cell, D)
+    if cell_clip or proj_clip:  # its attribute clip is about the gates
+        _refuse("clip of cell or projected state", "use torch.export or AOTInductor")
     w_ih, w_hh, bias = _stack_directions(op, weights, D)
     y, h_n, c_n = op.LSTM(
         op.Transpose(x, perm=[1, 0, 2]) if batch_first else x,

@@ -64,25 +64,28 @@ def lstm_layer(
     if cell_inputs is not None and cell_inputs.requires_grad and torch.is_grad_enabled():
         raise RuntimeError("fused_lstm: cell_inputs has no gradient, but requires one; pass cell_inputs.detach()")
     differentiable = (x, h0, c0, recurrent_scale, cell_params, *weights)
-    if torch._C._are_functorch_transforms_active():
-        save = torch.is_grad_enabled() and any([t is not None and batching.requires_grad(t) for t in differentiable])
-    else:
-        save = torch.is_grad_enabled() and any([t is not None and t.requires_grad for t in differentiable])
     allow_tf32 = x.is_cuda and tf32_allowed()
-    tracing = torch.jit.is_tracing()
-    if tracing or torch.compiler.is_compiling():
-        save = save or tracing  # what was traced without gradients may be played back with them
-        return _forward_op(
-            x, h0, c0, weights, batch_sizes, lengths, resets, recurrent_scale, cell_params, cell_inputs,
-            cell, direction, batch_first, save, allow_tf32, cell_clip, proj_clip,
-        )[:3]  # fmt: skip
-    if forward_ad._current_level >= 0:  # forward-mode derivatives: of torch operations, as the operators have none
+    tracing, compiling = torch.jit.is_tracing(), torch.compiler.is_compiling()
+    transformed = torch._C._are_functorch_transforms_active()
+    # Forward-mode derivatives: of torch operations, as the operators have none. The same for torch.func inside of
+    # torch.compile, where an operator with a formula for autograd is refused (grad) or taken for a constant (jvp).
+    if (transformed and compiling) or forward_ad._current_level >= 0:
         return _reference_layer(
             x, h0, c0, weights, batch_sizes=batch_sizes, lengths=lengths, resets=resets,
             recurrent_scale=recurrent_scale, cell=CELLS[cell].name, cell_params=cell_params, cell_inputs=cell_inputs,
             cell_clip=cell_clip or None, proj_clip=proj_clip or None,
             direction=DIRECTIONS[direction], batch_first=batch_first,
         )  # fmt: skip
+    if transformed:
+        save = torch.is_grad_enabled() and any(map(batching.requires_grad, differentiable))
+    else:
+        save = torch.is_grad_enabled() and any([t is not None and t.requires_grad for t in differentiable])
+    if tracing or compiling:
+        save = save or tracing  # what was traced without gradients may be played back with them
+        return _forward_op(
+            x, h0, c0, weights, batch_sizes, lengths, resets, recurrent_scale, cell_params, cell_inputs,
+            cell, direction, batch_first, save, allow_tf32, cell_clip, proj_clip,
+        )[:3]  # fmt: skip
     if save:
         return LSTMLayerFunction.apply(
             x, h0, c0, recurrent_scale, cell_params, batch_sizes, lengths, resets, cell_inputs,
@@ -408,13 +411,13 @@ def _forward_vmap(info, in_dims, *arguments):
 def _backward_vmap(info, in_dims, *arguments):
     tensors, weights = _flat(*arguments[3:13])
     dims, weight_dims = _flat(*in_dims[3:13])
-    cell, direction, batch_first, needs, *allow_tf32 = arguments[15:]
+    cell, direction, batch_first, needs, *more = arguments[15:]
 
     def call(cotangents, tensors, y, reserve, weights):
         return _backward_op(*cotangents, *_in_order(tensors, weights), y, reserve, *arguments[15:])
 
     def run_forward(tensors, weights):
-        return _forward_op(*_in_order(tensors, weights), cell, direction, batch_first, True, *allow_tf32)
+        return _forward_op(*_in_order(tensors, weights), cell, direction, batch_first, True, *more)
 
     gradients, axes = batching.backward(
         info.batch_size, arguments[:3], in_dims[:3], tensors, dims, arguments[13:15], in_dims[13:15],

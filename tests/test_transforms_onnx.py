@@ -45,12 +45,10 @@ def run(program, args: tuple) -> list[torch.Tensor]:
 
 DEEP = {"num_layers": 2, "bidirectional": True}
 CASES = [
-    ({}, "plain"),
     ({"bias": False}, "state"),
     ({}, "lengths"),
     (DEEP, "plain"),
     (DEEP, "lengths and state"),
-    ({**DEEP, "batch_first": True}, "state"),
     ({**DEEP, "batch_first": True}, "lengths and state"),
 ]
 
@@ -103,6 +101,7 @@ REFUSED = {
     "projection": (Tagger(proj_size=2), None, "projection of h"),
     "mask": (Layer(recurrent_scale=torch.rand(1, B, H)), None, "mask on h"),
     "cell": (Layer(cell="coupled"), None, "cell 'coupled'"),
+    "clip": (Layer(cell_clip=1.0), None, "clip of cell"),
     "packed": (Layer(batch_sizes=torch.tensor([4, 3, 1])), lambda: (torch.randn(8, I),), "packed input"),
 }
 
