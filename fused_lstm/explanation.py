@@ -9,6 +9,7 @@ from torch import nn
 
 from . import _library, ops
 from .cells import CELLS
+from .variants import Variants
 
 # Compute capability, multiprocessors, bytes of shared memory that a block may use (NVIDIA's tables of compute
 # capabilities and the cards' data sheets).
@@ -70,6 +71,7 @@ def explain(
         raise ValueError(f"dtype must be one of {', '.join(map(str, _DTYPES))}, but is {dtype}")
     where, numbers = _device(weight.device if device is None else device)
     layers = "1 layer" if lstm.num_layers == 1 else f"each of {lstm.num_layers} layers"
+    variants = getattr(lstm, "_variants", None) or Variants()
     heading = (
         f"{layers}, {str(dtype).removeprefix('torch.')}, T {steps}, B {batch}, I {lstm.input_size}, "
         f"H {lstm.hidden_size}{f', projected to {lstm.proj_size}' if lstm.proj_size else ''}"
@@ -78,10 +80,10 @@ def explain(
     if numbers is None:
         isa = _library.cpu_isa()
         return Explanation(isa, isa, heading + f"one fused kernel for all steps, compiled for {isa}\n")
-    cell = getattr(lstm, "cell", "vanilla")
+    scaled = lstm.training and variants.recurrent_dropout > 0
     sizes = [
         steps, batch, lstm.input_size, lstm.hidden_size, lstm.proj_size, 2 if lstm.bidirectional else 0,
-        _DTYPES.index(dtype), [c.name for c in CELLS].index(cell), 0, ops.tf32_allowed(),
+        _DTYPES.index(dtype), CELLS.index(variants.cell), scaled, ops.tf32_allowed(), variants.cell_clip is not None,
     ]  # fmt: skip
     forward, backward, *texts = torch.ops.fused_lstm.cuda_plan(list(map(int, sizes)), list(numbers), "")
     note = f"CUDA tensors are not served here: {_library.cuda_error}\n" if _library.cuda_error else ""

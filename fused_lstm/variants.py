@@ -163,14 +163,8 @@ class Variants:
         """``shape`` (..., H) -> (..., 2, H): what is taken of the new h and c; in eval mode its expectation."""
         if not any(self.zoneout):
             return None
-        *leading, H = shape
-        masks = like.new_empty(*leading, 2, H)
-        for index, p in enumerate(self.zoneout):
-            if training:
-                masks[..., index, :].bernoulli_(1 - p)
-            else:
-                masks[..., index, :].fill_(1 - p)
-        return masks
+        expected = [like.new_full(shape, 1 - p) for p in self.zoneout]
+        return torch.stack([torch.bernoulli(e) for e in expected] if training else expected, -2)
 
     # --- for people
 

@@ -14,8 +14,8 @@ BOTH = 2
 
 
 def plan(wanted="auto", device="H200", *, T=128, B=64, I=64, H=128, proj=0, direction=0, dtype=BFLOAT16, cell=0,
-         scaled=0, tf32=0):  # noqa: E741  # fmt: skip
-    sizes = [T, B, I, H, proj, direction, dtype, cell, scaled, tf32]
+         scaled=0, tf32=0, clips=0):  # noqa: E741  # fmt: skip
+    sizes = [T, B, I, H, proj, direction, dtype, cell, scaled, tf32, clips]
     numbers = list(DEVICES[device]) if isinstance(device, str) else list(device)
     return torch.ops.fused_lstm.cuda_plan(sizes, numbers, wanted)
 
@@ -56,6 +56,8 @@ def test_forward_and_backward_choose_each_for_themselves():
         ({"proj": 8}, "it knows no projection (proj_size)"),
         ({"scaled": 1}, "it knows no recurrent scale"),
         ({"cell": 1}, "it knows the vanilla cell only, not peephole"),
+        ({"cell": 8}, "it knows the vanilla cell only, not layer_norm"),
+        ({"clips": 1}, "it bounds no cell state (cell_clip)"),
         ({"B": 0}, "there is nothing to do"),
         ({"device": (9, 0, 132, 4096)}, "bytes of shared memory, the device gives 4096"),
         ({"device": (9, 0, 8, 227 * 1024), "H": 512}, "a cluster has 16 blocks, the device 8 multiprocessors"),
@@ -127,6 +129,28 @@ def test_explain_a_module(monkeypatch):
     assert any(line.startswith("backward: cluster") for line in rest)
     if fused_lstm.cuda_error:
         assert fused_lstm.cuda_error in rest[-1]
+
+
+@pytest.mark.parametrize(
+    ("options", "launches", "reason"),
+    [
+        ({"peephole": True}, 2, "not peephole"),
+        ({"cell_clip": 1.0}, 2, "it bounds no cell state"),
+        ({"recurrent_dropout": 0.1}, 2, "it knows no recurrent scale"),
+        ({"layer_norm": True, "proj_size": 2}, 5, "not layer_norm"),
+        ({"output_gate": "cell", "zoneout": 0.1}, 4, "not zoneout+output_cell"),
+    ],
+    ids=str,
+)
+def test_explain_knows_options(options, launches, reason):
+    text = str(fused_lstm.explain(fused_lstm.FusedLSTM(8, 32, **options), 5, 2, dtype=torch.bfloat16, device="H100"))
+    assert f"stepwise  {5 * launches} launches, {launches} a step and direction" in text
+    assert reason in text
+
+
+def test_a_plan_for_no_cell():
+    with pytest.raises(RuntimeError, match="there is no cell number 99"):
+        plan(cell=99)
 
 
 def test_explain_obeys_torchs_setting_for_tf32(monkeypatch):
