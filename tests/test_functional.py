@@ -17,8 +17,9 @@ LENGTHS = torch.tensor([3, 6, 1, 4])  # sorting them is not its own inverse
 # ---- one layer
 
 
+# Of a norm no single value has a bound (it divides by what it finds): test_layer_rowwise.py judges whole tensors.
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("feature", list(FEATURES))
+@pytest.mark.parametrize("feature", [name for name in FEATURES if name != "layer norm"])
 def test_layer_is_the_reference(feature, dtype):
     layer = Layer.random(17, 3, 9, 63, **{**FEATURES[feature], **({"P": 17} if "P" in FEATURES[feature] else {})})
     cotangents = random_cotangents(layer.call(reference.lstm_layer))
