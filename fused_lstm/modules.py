@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.fx import Proxy
 from torch.nn import LSTM as _LSTM  # bound now: users may put another class under torch.nn.LSTM
 from torch.nn import Module as _Module
+from torch.nn.utils._expanded_weights.expanded_weights_impl import ExpandedWeight as _ExpandedWeight
 from torch.nn.utils.rnn import PackedSequence
 
 from . import _dynamo
@@ -172,6 +173,8 @@ class FusedLSTM(_LSTM):
         if isinstance(input, Proxy):  # torch.fx takes modules of torch.nn as they are, and then this one too
             return self._as_leaf(input, hx, lengths=lengths, resets=resets)
         weights = self._weights()
+        if isinstance(weights[0], _ExpandedWeight):
+            return self._per_sample(input, hx, lengths, resets)
         single = False
         if isinstance(input, PackedSequence):
             self._check_packed(input, hx, weights)
@@ -211,6 +214,17 @@ class FusedLSTM(_LSTM):
             "torch.jit.script cannot compile FusedLSTM; use torch.jit.trace or torch.export.export, "
             "or put torch.nn.LSTM, which takes the same state_dict, in its place"
         )
+
+    def _per_sample(
+        self, input: Tensor, hx: State | None, lengths: Tensor | None, resets: Tensor | None
+    ) -> tuple[Tensor, State]:
+        """Under ``call_for_per_sample_grads``, whose weights know torch's own operators and no others."""
+        if lengths is not None or resets is not None or self._variants is not None:
+            raise RuntimeError(
+                "call_for_per_sample_grads works with what torch.nn.LSTM can do, but lengths, resets or options were "
+                "given; use torch.func.vmap(torch.func.grad(...)) over functional_call, or leave them out"
+            )
+        return super().forward(input, hx)
 
     def _weights(self) -> list[Tensor]:
         parameters = self._parameters
