@@ -108,8 +108,8 @@ def layers(draw) -> Layer:
     torch.manual_seed(draw(st.integers(0, 2**16)))
     T, B = draw(st.integers(1, 4)), draw(st.integers(1, 4))
     rows = draw(st.sampled_from(["", "lengths", "packed"]))
-    cell = draw(st.sampled_from([c.name for c in CELLS if not getattr(c, "reads_row", False)]))
-    projected = cell != "zoneout" and draw(st.booleans())
+    cell = draw(st.sampled_from([c.name for c in CELLS]))
+    projected = not {"zoneout", "output_cell"} & set(cell.split("+")) and draw(st.booleans())
     return Layer.random(
         T,
         B,
@@ -126,6 +126,10 @@ def layers(draw) -> Layer:
         scale=draw(st.booleans()),
         cell=cell,
     )
+
+
+def by_unit(layer: Layer) -> bool:
+    return not {"layer_norm", "output_cell"} & set(layer.options["cell"].split("+"))
 
 
 def definition(layer: Layer) -> list[Tensor]:
@@ -204,7 +208,7 @@ def test_operators_forward(backend, data):
             if data.draw(st.booleans()):
                 values[name] = data.draw(strides(t))
     *good, _ = layer.op_arguments(save=True)
-    options = [data.draw(st.booleans()) for _ in range(3)]  # save, allow_tf32, recompute
+    save, recompute = data.draw(st.booleans()), data.draw(st.booleans()) and by_unit(layer)
     arguments, _ = data.draw(spoilt(good))
 
     def check(results):
@@ -213,9 +217,9 @@ def test_operators_forward(backend, data):
         else:  # another question than ours, but a well-formed one: shapes that hang together, no unwritten memory
             assert all(t.is_meta or not t.isnan().any() for t in results[:3]) or backend == "emulated"
 
-    refused_or(lambda: operators_of(backend).lstm_layer(*arguments, *options), check)
+    refused_or(lambda: operators_of(backend).lstm_layer(*arguments, save, recompute=recompute), check)
     if same_question(good, arguments):  # and then it was not refused
-        operators_of(backend).lstm_layer(*arguments, *options)
+        operators_of(backend).lstm_layer(*arguments, save, recompute=recompute)
 
 
 @pytest.mark.parametrize("backend", ["cpu", "emulated"])
@@ -224,12 +228,12 @@ def test_operators_forward(backend, data):
 def test_operators_backward(backend, data):
     layer = data.draw(layers())
     *tensors, cell, direction, batch_first, _ = layer.op_arguments(save=True)
-    recompute = data.draw(st.booleans())
+    recompute = data.draw(st.booleans()) and by_unit(layer)
     ops = operators_of(backend)
-    y, h_n, c_n, reserve = ops.lstm_layer(*tensors, cell, direction, batch_first, True, False, recompute)
+    y, h_n, c_n, reserve = ops.lstm_layer(*tensors, cell, direction, batch_first, True, recompute=recompute)
     cotangents = [torch.randn_like(t) if data.draw(st.booleans()) else None for t in (y, h_n, c_n)]
     needs = everything(layer) & data.draw(st.integers(0, 511))
-    good = [*cotangents, *tensors, y, reserve, cell, direction, batch_first, needs, False, recompute]
+    good = [*cotangents, *tensors, y, reserve, cell, direction, batch_first, needs]
     arguments, _ = data.draw(spoilt(good))
 
     def check(found):
@@ -252,9 +256,9 @@ def test_operators_backward(backend, data):
                 expected += [g for n, g in by_name.items() if n.split(".")[0] == name]
         assert_results(found, expected)
 
-    refused_or(lambda: ops.lstm_layer_backward(*arguments), check)
+    refused_or(lambda: ops.lstm_layer_backward(*arguments, recompute=recompute), check)
     if same_question(good, arguments):
-        ops.lstm_layer_backward(*arguments)
+        ops.lstm_layer_backward(*arguments, recompute=recompute)
 
 
 # ---- the function
