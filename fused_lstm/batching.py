@@ -53,6 +53,7 @@ def backward(
     answer_axes: Sequence[int | None],
     call: Callable,
     run_forward: Callable,
+    gates_kept: bool = True,
 ) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
     """Gradients and where their additional axes are. ``kept`` are y and reserve.
 
@@ -71,7 +72,7 @@ def backward(
         and None not in answer_axes
     ):
         if not folded:
-            reserve = _join(*(part.repeat(1, 1, size, 1) for part in _by_row(reserve, rows)))
+            reserve = _join(*(part.repeat(1, 1, size, 1) for part in _by_row(reserve, rows, gates_kept)))
         gradients = call(
             _fold_all(cotangents, cotangent_dims, (axes[X], 1, 1), size),
             _fold_all(tensors, dims, axes, size),
@@ -85,7 +86,7 @@ def backward(
         if not folded:
             return _select(reserve, reserve_dim, n)
         if rectangle:
-            return _join(*(part[:, :, n * rows : (n + 1) * rows] for part in _by_row(reserve, size * rows)))
+            return _join(*(part[:, :, n * rows : (n + 1) * rows] for part in _by_row(reserve, size * rows, gates_kept)))
         return run_forward(entry, entry_weights)[3]  # rows of all entries are sorted by length there
 
     groups = (cotangents, cotangent_dims), (tensors, dims), (weights, weight_dims)
@@ -183,14 +184,15 @@ def _unfold(t: Tensor, axis: int, size: int) -> Tensor:
 # The reserve of a rectangle, row by row: ReserveLayout in csrc/core/reserve.h, gates first, then cells.
 
 
-def _by_row(reserve: Tensor, rows: int) -> tuple[Tensor, Tensor]:
+def _by_row(reserve: Tensor, rows: int, gates_kept: bool) -> tuple[Tensor, Tensor]:
     D, pairs, width = reserve.shape
-    hidden = width // 5
-    gates, cells = reserve.flatten().split([D * pairs * 4 * hidden, D * pairs * hidden])
+    hidden = width // 5 if gates_kept else width
+    cells = D * pairs * hidden
+    gates, cells = reserve.flatten().split([reserve.numel() - cells, cells])
     steps = pairs // rows if rows else 0
-    return gates.reshape(D, steps, rows, 4 * hidden), cells.reshape(D, steps, rows, hidden)
+    return gates.reshape(D, steps, rows, width - hidden), cells.reshape(D, steps, rows, hidden)
 
 
 def _join(gates: Tensor, cells: Tensor) -> Tensor:
     D, steps, rows, hidden = cells.shape
-    return torch.cat([gates.flatten(), cells.flatten()]).view(D, steps * rows, 5 * hidden)
+    return torch.cat([gates.flatten(), cells.flatten()]).view(D, steps * rows, gates.shape[-1] + hidden)

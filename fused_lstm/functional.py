@@ -37,6 +37,7 @@ def lstm_layer(
     proj_clip: float | None = None,
     direction: str = "forward",
     batch_first: bool = False,
+    recompute: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """One LSTM layer, from x to y, one or both directions.
 
@@ -69,6 +70,8 @@ def lstm_layer(
         proj_clip: the same for the projected h.
         direction: "forward", "reverse" or "both".
         batch_first: x, resets and y have rows before steps. Says nothing about packed data.
+        recompute: keep only the cell states for backward, which makes the gates again: a fifth of the memory for the
+            time of one more forward product.
 
     Returns:
         y (T, B, D*P), in the layout of x and contiguous; h_n (D, B, P); c_n (D, B, H).
@@ -86,7 +89,7 @@ def lstm_layer(
         )
     return ops.lstm_layer(
         x, h0, c0, list(weights), batch_sizes, lengths, resets, recurrent_scale, cell_params, cell_inputs,
-        cell_index(cell), code, batch_first, *_check_clips(cell_clip, proj_clip),
+        cell_index(cell), code, batch_first, *_check_clips(cell_clip, proj_clip), recompute,
     )  # fmt: skip
 
 
@@ -108,6 +111,7 @@ def lstm(
     proj_clip: float | None = None,
     direction: str = "forward",
     batch_first: bool = False,
+    recompute: bool = False,
 ) -> tuple[Tensor | PackedSequence, Tensor, Tensor]:
     """L LSTM layers, each fed with the one before; the function that ``FusedLSTM`` is a module around.
 
@@ -136,7 +140,7 @@ def lstm(
     if isinstance(x, PackedSequence):
         return _lstm_packed(
             x, hx, weights, num_layers, dropout, training, lengths, resets, recurrent_scale,
-            cell, cell_params, cell_inputs, direction, _check_clips(cell_clip, proj_clip),
+            cell, cell_params, cell_inputs, direction, _check_clips(cell_clip, proj_clip), recompute,
         )  # fmt: skip
     code = _direction_code(direction)
     _check_rank(x, None)
@@ -144,13 +148,13 @@ def lstm(
     h0, c0 = (None, None) if hx is None else hx
     return _stack(
         x, h0, c0, weights, num_layers, dropout if training else 0.0, None, lengths, resets, recurrent_scale,
-        cell_index(cell), cell_params, cell_inputs, code, batch_first, _check_clips(cell_clip, proj_clip),
+        cell_index(cell), cell_params, cell_inputs, code, batch_first, _check_clips(cell_clip, proj_clip), recompute,
     )  # fmt: skip
 
 
 def _lstm_packed(
     x, hx, weights, num_layers, dropout, training, lengths, resets, recurrent_scale,
-    cell, cell_params, cell_inputs, direction, clips,
+    cell, cell_params, cell_inputs, direction, clips, recompute,
 ):  # fmt: skip
     data, batch_sizes, to_sorted, to_caller = x
     if isinstance(resets, PackedSequence):
@@ -165,7 +169,7 @@ def _lstm_packed(
         )
     y, h_n, c_n = _stack(
         data, h0, c0, weights, num_layers, dropout if training else 0.0, batch_sizes, None, resets, recurrent_scale,
-        cell_index(cell), cell_params, cell_inputs, _direction_code(direction), False, clips,
+        cell_index(cell), cell_params, cell_inputs, _direction_code(direction), False, clips, recompute,
     )  # fmt: skip
     if to_caller is not None:
         h_n, c_n = h_n.index_select(1, to_caller), c_n.index_select(1, to_caller)
@@ -198,7 +202,7 @@ def _check_layers(num_layers: int, D: int, weights: Sequence[Tensor], **by_direc
 
 def _stack(
     x, h0, c0, weights, num_layers, dropout, batch_sizes, lengths, resets, recurrent_scale,
-    cell, cell_params, cell_inputs, direction, batch_first, clips,
+    cell, cell_params, cell_inputs, direction, batch_first, clips, recompute,
 ):  # fmt: skip
     """The layers; everything checked, names turned to numbers."""
     if not x.is_meta and torch.is_autocast_enabled(x.device.type):
@@ -208,7 +212,7 @@ def _stack(
     if num_layers == 1:
         return ops.lstm_layer(
             x, h0, c0, weights, batch_sizes, lengths, resets, recurrent_scale, cell_params, cell_inputs,
-            cell, direction, batch_first, *clips,
+            cell, direction, batch_first, *clips, recompute,
         )  # fmt: skip
     D = 2 if direction == 2 else 1
     _check_layers(
@@ -236,6 +240,7 @@ def _stack(
             direction,
             batch_first,
             *clips,
+            recompute,
         )
         last_states.append(states)
     h_n, c_n = zip(*last_states, strict=True)

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.fx import Proxy
 from torch.nn import LSTM as _LSTM  # bound now: users may put another class under torch.nn.LSTM
 from torch.nn import Module as _Module
+from torch.nn.utils._expanded_weights.expanded_weights_impl import ExpandedWeight as _ExpandedWeight
 from torch.nn.utils.rnn import PackedSequence
 
 from . import _dynamo
@@ -63,6 +64,9 @@ class FusedLSTM(_LSTM):
     * ``output_gate="cell"``: o = sigmoid(W_xo x + W_ho c + b_o) reads the new c instead of h'. W_ho are the last H rows
       of weight_hh, so the ``state_dict`` is that of ``torch.nn.LSTM``. Not with proj_size, peephole, layer_norm.
 
+    * ``recompute=True``: for backward only outputs and cell states are kept, a fifth of the usual, and the gates are
+      made again from them in one product over many steps. Not with layer_norm, output_gate.
+
     Parameters of options end in ``_l{k}``, reverse in ``_l{k}_reverse``, as the others do.
 
     Weights are read from the attributes at every call, so that whatever stands there counts: parameters loaded,
@@ -73,6 +77,7 @@ class FusedLSTM(_LSTM):
             crash (weights of a wrong shape, packed input with a wrong ``hx``), RuntimeError.
     """
 
+    recompute = False
     _variants: Variants | None = None  # on the class for modules that convert() or unpickling made without __init__
 
     def __init__(
@@ -98,10 +103,12 @@ class FusedLSTM(_LSTM):
         proj_clip: float | None = None,
         layer_norm: bool = False,
         output_gate: str = "hidden",
+        recompute: bool = False,
     ) -> None:
         super().__init__(
             input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size, device, dtype
         )
+        self.recompute = recompute
         self._variants = Variants.of(
             bias=bias, proj_size=proj_size, weight_dropout=weight_dropout, recurrent_dropout=recurrent_dropout,
             zoneout=zoneout, peephole=peephole, coupled_gates=coupled_gates, forget_bias=forget_bias,
@@ -117,7 +124,8 @@ class FusedLSTM(_LSTM):
             self._variants.reset_parameters(self, self._suffixes, self.hidden_size)
 
     def extra_repr(self) -> str:
-        return super().extra_repr() + ("" if self._variants is None else f", {self._variants}")
+        more = "" if self._variants is None else f", {self._variants}"
+        return super().extra_repr() + more + (", recompute=True" if self.recompute else "")
 
     @property
     def _suffixes(self) -> list[str]:
@@ -165,6 +173,8 @@ class FusedLSTM(_LSTM):
         if isinstance(input, Proxy):  # torch.fx takes modules of torch.nn as they are, and then this one too
             return self._as_leaf(input, hx, lengths=lengths, resets=resets)
         weights = self._weights()
+        if isinstance(weights[0], _ExpandedWeight):
+            return self._per_sample(input, hx, lengths, resets)
         single = False
         if isinstance(input, PackedSequence):
             self._check_packed(input, hx, weights)
@@ -187,6 +197,7 @@ class FusedLSTM(_LSTM):
             resets=resets,
             direction="both" if self.bidirectional else "forward",
             batch_first=self.batch_first,
+            recompute=self.recompute,
             **variants,
         )
         if single:
@@ -203,6 +214,17 @@ class FusedLSTM(_LSTM):
             "torch.jit.script cannot compile FusedLSTM; use torch.jit.trace or torch.export.export, "
             "or put torch.nn.LSTM, which takes the same state_dict, in its place"
         )
+
+    def _per_sample(
+        self, input: Tensor, hx: State | None, lengths: Tensor | None, resets: Tensor | None
+    ) -> tuple[Tensor, State]:
+        """Under ``call_for_per_sample_grads``, whose weights know torch's own operators and no others."""
+        if lengths is not None or resets is not None or self._variants is not None:
+            raise RuntimeError(
+                "call_for_per_sample_grads works with what torch.nn.LSTM can do, but lengths, resets or options were "
+                "given; use torch.func.vmap(torch.func.grad(...)) over functional_call, or leave them out"
+            )
+        return super().forward(input, hx)
 
     def _weights(self) -> list[Tensor]:
         parameters = self._parameters

@@ -53,8 +53,11 @@ def lstm_layer(
     batch_first: bool,
     cell_clip: float = 0.0,
     proj_clip: float = 0.0,
+    recompute: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """y, h_n, c_n of one layer; keeps what backward needs only where a gradient can be asked for.
+
+    With ``recompute`` that is the cell states alone: backward makes the gates again.
 
     Raises:
         RuntimeError: tensors whose shapes, dtypes or devices do not fit together.
@@ -84,17 +87,17 @@ def lstm_layer(
         save = save or tracing  # what was traced without gradients may be played back with them
         return _forward_op(
             x, h0, c0, weights, batch_sizes, lengths, resets, recurrent_scale, cell_params, cell_inputs,
-            cell, direction, batch_first, save, allow_tf32, cell_clip, proj_clip,
+            cell, direction, batch_first, save, allow_tf32, cell_clip, proj_clip, recompute,
         )[:3]  # fmt: skip
     if save:
         return LSTMLayerFunction.apply(
             x, h0, c0, recurrent_scale, cell_params, batch_sizes, lengths, resets, cell_inputs,
-            cell, direction, batch_first, allow_tf32, cell_clip, proj_clip, *weights,
+            cell, direction, batch_first, allow_tf32, cell_clip, proj_clip, recompute, *weights,
         )[:3]  # fmt: skip
     with _below_autograd():
         return _forward_op(
             x, h0, c0, weights, batch_sizes, lengths, resets, recurrent_scale, cell_params, cell_inputs,
-            cell, direction, batch_first, False, allow_tf32, cell_clip, proj_clip,
+            cell, direction, batch_first, False, allow_tf32, cell_clip, proj_clip, recompute,
         )[:3]  # fmt: skip
 
 
@@ -109,7 +112,7 @@ def tf32_allowed() -> bool:
 def _gradients(
     tensors: Sequence[Tensor | None],
     weights: Sequence[Tensor],
-    options: tuple[int, int, bool, bool, float, float],
+    options: tuple[int, int, bool, bool, float, float, bool],
     cotangents: Sequence[Tensor | None],
     wanted: Sequence[bool],
     weights_wanted: Sequence[bool],
@@ -123,7 +126,7 @@ def _gradients(
             lambda *gs: _gradients(tensors, weights, options, gs, wanted, weights_wanted), cotangents
         )
     x, h0, c0, recurrent_scale, cell_params, batch_sizes, lengths, resets, cell_inputs, y, reserve = tensors
-    cell, direction, batch_first, allow_tf32, *clips = options
+    cell, direction, batch_first, allow_tf32, *more = options
     D = 2 if direction == 2 else 1
     roles = ROLES[len(weights) // D] * D
     asked = (NEED_X, NEED_H0, NEED_C0, NEED_SCALE, NEED_PARAMS)
@@ -136,13 +139,13 @@ def _gradients(
     if torch.is_grad_enabled():  # create_graph=True
         gradients = LSTMLayerBackwardFunction.apply(
             *cotangents, x, h0, c0, recurrent_scale, cell_params, batch_sizes, lengths, resets, cell_inputs, y, reserve,
-            cell, direction, batch_first, needs, allow_tf32, *clips, *weights,
+            cell, direction, batch_first, needs, allow_tf32, *more, *weights,
         )  # fmt: skip
     else:
         with _below_autograd():
             gradients = _backward_op(
                 *cotangents, x, h0, c0, weights, batch_sizes, lengths, resets, recurrent_scale, cell_params,
-                cell_inputs, y, reserve, cell, direction, batch_first, needs, allow_tf32, *clips,
+                cell_inputs, y, reserve, cell, direction, batch_first, needs, allow_tf32, *more,
             )  # fmt: skip
     answer = iter(gradients)
     one = {need: next(answer) for need in (NEED_X, NEED_H0, NEED_C0) if needs & need}
@@ -169,28 +172,28 @@ class LSTMLayerFunction(torch.autograd.Function):
     @staticmethod
     def forward(*inputs):
         (x, h0, c0, recurrent_scale, cell_params, batch_sizes, lengths, resets, cell_inputs,
-         cell, direction, batch_first, allow_tf32, cell_clip, proj_clip, *weights) = inputs  # fmt: skip
+         cell, direction, batch_first, allow_tf32, cell_clip, proj_clip, recompute, *weights) = inputs  # fmt: skip
         with _below_autograd():
             return _forward_op(
                 x, h0, c0, weights, batch_sizes, lengths, resets, recurrent_scale, cell_params, cell_inputs,
-                cell, direction, batch_first, True, allow_tf32, cell_clip, proj_clip,
+                cell, direction, batch_first, True, allow_tf32, cell_clip, proj_clip, recompute,
             )  # fmt: skip
 
     @staticmethod
     def setup_context(ctx, inputs, output):
-        tensors, ctx.options = inputs[:9], inputs[9:15]
+        tensors, ctx.options = inputs[:9], inputs[9:16]
         y, _, _, reserve = output
-        ctx.save_for_backward(*tensors, y, reserve, *inputs[15:])
+        ctx.save_for_backward(*tensors, y, reserve, *inputs[16:])
         ctx.mark_non_differentiable(reserve)
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def vmap(info, in_dims, *inputs):
         def call(tensors, weights):
-            return LSTMLayerFunction.apply(*tensors, *inputs[9:15], *weights)
+            return LSTMLayerFunction.apply(*tensors, *inputs[9:16], *weights)
 
         return batching.forward(
-            info.batch_size, inputs[:9], in_dims[:9], inputs[15:], in_dims[15:], inputs[11], call
+            info.batch_size, inputs[:9], in_dims[:9], inputs[16:], in_dims[16:], inputs[11], call
         )
 
     @staticmethod
@@ -202,9 +205,9 @@ class LSTMLayerFunction(torch.autograd.Function):
             ctx.options,
             cotangents[:3],
             ctx.needs_input_grad[:5],
-            ctx.needs_input_grad[15:],
+            ctx.needs_input_grad[16:],
         )
-        return *tensors, *(None,) * 10, *weights
+        return *tensors, *(None,) * 11, *weights
 
 
 def _op_setup_context(ctx, inputs, output) -> None:
@@ -247,44 +250,45 @@ class LSTMLayerBackwardFunction(torch.autograd.Function):
     @staticmethod
     def forward(*inputs):
         (dy, dh_n, dc_n, x, h0, c0, recurrent_scale, cell_params, batch_sizes, lengths, resets, cell_inputs, y, reserve,
-         cell, direction, batch_first, needs, allow_tf32, cell_clip, proj_clip, *weights) = inputs  # fmt: skip
+         *options) = inputs[:22]  # fmt: skip
         return tuple(
             _backward_op(
-                dy, dh_n, dc_n, x, h0, c0, weights, batch_sizes, lengths, resets, recurrent_scale, cell_params,
-                cell_inputs, y, reserve, cell, direction, batch_first, needs, allow_tf32, cell_clip, proj_clip,
+                dy, dh_n, dc_n, x, h0, c0, inputs[22:], batch_sizes, lengths, resets, recurrent_scale, cell_params,
+                cell_inputs, y, reserve, *options,
             )
         )  # fmt: skip
 
     @staticmethod
     def setup_context(ctx, inputs, output):
-        ctx.save_for_backward(*inputs[:12], *inputs[21:])
+        ctx.save_for_backward(*inputs[:12], *inputs[22:])
         ctx.options = (*inputs[14:18], *inputs[19:21])
         ctx.set_materialize_grads(False)
 
     @staticmethod
     def vmap(info, in_dims, *inputs):
-        cell, direction, batch_first, needs, allow_tf32, *clips = inputs[14:21]
+        cell, direction, batch_first, needs, allow_tf32, *more = inputs[14:22]
 
         def call(cotangents, tensors, y, reserve, weights):
-            return LSTMLayerBackwardFunction.apply(*cotangents, *tensors, y, reserve, *inputs[14:21], *weights)
+            return LSTMLayerBackwardFunction.apply(*cotangents, *tensors, y, reserve, *inputs[14:22], *weights)
 
         def run_forward(tensors, weights):
-            return LSTMLayerFunction.apply(*tensors, cell, direction, batch_first, allow_tf32, *clips, *weights)
+            return LSTMLayerFunction.apply(*tensors, cell, direction, batch_first, allow_tf32, *more, *weights)
 
         return batching.backward(
             info.batch_size, inputs[:3], in_dims[:3], inputs[3:12], in_dims[3:12], inputs[12:14], in_dims[12:14],
-            inputs[21:], in_dims[21:], batch_first, _answer_axes(needs, direction, batch_first), call, run_forward,
+            inputs[22:], in_dims[22:], batch_first, _answer_axes(needs, direction, batch_first), call, run_forward,
+            gates_kept=not more[-1],
         )  # fmt: skip
 
     @staticmethod
     def backward(ctx, *cotangents):
         gradients = _second_gradients(ctx.saved_tensors, ctx.options, cotangents)
-        return *gradients[:8], *(None,) * 13, *gradients[8:]
+        return *gradients[:8], *(None,) * 14, *gradients[8:]
 
 
 def _backward_op_setup_context(ctx, inputs, output) -> None:
     (dy, dh_n, dc_n, x, h0, c0, weights, batch_sizes, lengths, resets, recurrent_scale, cell_params, cell_inputs,
-     _, _, cell, direction, batch_first, needs, _, *clips) = inputs  # fmt: skip
+     _, _, cell, direction, batch_first, needs, _, *clips, _) = inputs  # fmt: skip
     ctx.options = (cell, direction, batch_first, needs, *clips)
     ctx.save_for_backward(
         dy, dh_n, dc_n, x, h0, c0, recurrent_scale, cell_params, batch_sizes, lengths, resets, cell_inputs, *weights

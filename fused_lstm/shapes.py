@@ -59,7 +59,7 @@ def _check_batch_sizes(x: Tensor, batch_sizes: Tensor | None) -> None:
 @torch.library.register_fake("fused_lstm::lstm_layer")
 def _lstm_layer_fake(
     x, h0, c0, weights, batch_sizes, lengths, resets, recurrent_scale, cell_params, cell_inputs,
-    cell, direction, batch_first, save, allow_tf32=False, cell_clip=0.0, proj_clip=0.0,
+    cell, direction, batch_first, save, allow_tf32=False, cell_clip=0.0, proj_clip=0.0, recompute=False,
 ):  # fmt: skip
     _check_devices(x, h0, c0, lengths, resets, recurrent_scale, cell_params, cell_inputs, *weights)
     _check_batch_sizes(x, batch_sizes)
@@ -78,14 +78,14 @@ def _lstm_layer_fake(
         x.new_empty((*x.shape[:-1], D * P)),
         x.new_empty((D, B, P)),
         x.new_empty((D, B, H)),
-        x.new_empty((D, rows, 5 * padded) if save else (0,), dtype=reserve_dtype),
+        x.new_empty((D, rows, (1 if recompute else 5) * padded) if save else (0,), dtype=reserve_dtype),
     )
 
 
 @torch.library.register_fake("fused_lstm::lstm_layer_backward")
 def _lstm_layer_backward_fake(
     dy, dh_n, dc_n, x, h0, c0, weights, batch_sizes, lengths, resets, recurrent_scale, cell_params, cell_inputs,
-    y, reserve, cell, direction, batch_first, needs, allow_tf32=False, cell_clip=0.0, proj_clip=0.0,
+    y, reserve, cell, direction, batch_first, needs, allow_tf32=False, cell_clip=0.0, proj_clip=0.0, recompute=False,
 ):  # fmt: skip
     _check_devices(
         x, dy, dh_n, dc_n, h0, c0, lengths, resets, recurrent_scale, cell_params, cell_inputs, y, reserve, *weights

@@ -69,6 +69,7 @@ def test_signature():
     assert isinstance(FusedLSTM(I, H), nn.LSTM)
     mode, *theirs = list(inspect.signature(nn.RNNBase).parameters.values())  # nn.LSTM hands its arguments on to it
     ours = list(inspect.signature(FusedLSTM).parameters.values())
+    ours = [p for p in ours if p.kind != p.KEYWORD_ONLY]
     assert [(p.name, p.default, p.kind) for p in ours] == [(p.name, p.default, p.kind) for p in theirs]
     theirs, ours = (list(inspect.signature(c.forward).parameters) for c in (nn.LSTM, FusedLSTM))
     assert ours == [*theirs, "lengths", "resets"]

@@ -185,6 +185,8 @@ void check_cell(LayerCall& call) {
                    " cell mixes h with its previous value and cannot be projected; drop proj_size");
   FUSED_LSTM_CHECK(!(shape.output_cell && p.projection), "fused_lstm: the ", shape.name,
                    " cell reads c through W_hh, which must be square, and cannot be projected; drop proj_size");
+  FUSED_LSTM_CHECK(shape.elementwise() || !p.recompute, "fused_lstm: the ", shape.name,
+                   " cell needs whole rows, and its gates cannot be made again for all steps at once; drop recompute");
   FUSED_LSTM_CHECK(call.tensors.cell_params.has_value() == (shape.params > 0), "fused_lstm: the ", shape.name,
                    " cell takes ", shape.params, " rows of cell_params", shape.params ? ", but none came" : "");
   FUSED_LSTM_CHECK(call.tensors.cell_inputs.has_value() == (shape.inputs > 0), "fused_lstm: the ", shape.name,
@@ -237,7 +239,7 @@ std::vector<int64_t> sequence_shape(const LayerCall& call, int64_t features) {
 
 std::vector<int64_t> reserve_shape(const LayerCall& call) {
   const Problem& p = call.problem;
-  return {p.directions(), call.rows->capacity(), p.gate_width() + p.padded_hidden()};
+  return {p.directions(), call.rows->capacity(), p.reserve_width()};
 }
 
 ScalarType reserve_dtype(const LayerCall& call) {
@@ -259,6 +261,7 @@ LayerCall check_layer(LayerTensors tensors, bool save_for_backward, Lengths leng
   check_weights(call);
   Problem& p = call.problem;
   p.save_for_backward = save_for_backward;
+  p.recompute = call.tensors.recompute;
   call.tensors.x = unit_last_stride(call.tensors.x);
   call.inputs.x = sheet_of(call, call.tensors.x);
   call.inputs.h0 = take(call, call.tensors.h0, "h0", {p.directions(), p.batch, p.output()});

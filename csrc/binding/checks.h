@@ -23,6 +23,7 @@ struct LayerTensors {
   int64_t cell, direction;
   bool batch_first, allow_tf32;  // the latter matters on CUDA alone
   double cell_clip = 0, proj_clip = 0;
+  bool recompute = false;
 };
 
 // A checked call: sizes, rows, and pointers into `tensors`, which it keeps alive (made contiguous where needed).

@@ -135,7 +135,8 @@ Tensor CudaCall::gates_in(const Tensor& reserve, int d) const {
 }
 Tensor CudaCall::cells_in(const Tensor& reserve, int d) const {
   const int64_t H = problem().hidden;
-  return part(reserve, (4 * directions() + d) * all_rows() * H, all_rows(), H);
+  const int64_t gates = problem().recompute ? 0 : 4 * directions();
+  return part(reserve, (gates + d) * all_rows() * H, all_rows(), H);
 }
 
 // --- rows and steps

@@ -67,7 +67,7 @@ class CudaCall {
   Tensor zeroed(const std::vector<int64_t>& shape) const;    // likewise, zeros
   Tensor zero_bytes(int64_t n) const;
 
-  // Parts of the reserve: gates [all rows, 4H], then cells [all rows, H], for each direction.
+  // Parts of the reserve: gates [all rows, 4H] (with recompute none), then cells [all rows, H], for each direction.
   Tensor gates_in(const Tensor& reserve, int d) const;
   Tensor cells_in(const Tensor& reserve, int d) const;
 

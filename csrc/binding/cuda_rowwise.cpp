@@ -30,6 +30,7 @@ Tensor recurrent_weight(const CudaCall& call, int d) {
   const Problem& p = call.problem();
   Tensor w_hh = unit_by_unit(call.w_hh(d));
   if (!kCellShapes[p.cell].output_cell) return w_hh;
+  w_hh = torch::stable::clone(w_hh);  // a single unit has the same order in both: then it is the caller's own memory
   Tensor rows = torch::stable::select(torch::stable::view(w_hh, {p.hidden, 4, p.output()}), 1, 3);
   torch::stable::fill_(rows, 0.0);
   return w_hh;

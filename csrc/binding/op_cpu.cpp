@@ -55,10 +55,10 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> lstm_layer(Tensor x, OptionalTensor h
                                                       OptionalTensor recurrent_scale, OptionalTensor cell_params,
                                                       OptionalTensor cell_inputs, int64_t cell, int64_t direction,
                                                       bool batch_first, bool save, bool allow_tf32, double cell_clip,
-                                                      double proj_clip) {
+                                                      double proj_clip, bool recompute) {
   const LayerCall call =
       check_layer({x, h0, c0, std::move(weights), batch_sizes, lengths, resets, recurrent_scale, cell_params,
-                   cell_inputs, cell, direction, batch_first, allow_tf32, cell_clip, proj_clip},
+                   cell_inputs, cell, direction, batch_first, allow_tf32, cell_clip, proj_clip, recompute},
                   save, Lengths::kReadable);
   const Problem& p = call.problem;
   Tensor y = new_result(call, sequence_shape(call, p.directions() * p.output()));
@@ -109,10 +109,10 @@ std::vector<Tensor> lstm_layer_backward(OptionalTensor dy, OptionalTensor dh_n, 
                                         OptionalTensor recurrent_scale, OptionalTensor cell_params,
                                         OptionalTensor cell_inputs, Tensor y, Tensor reserve, int64_t cell,
                                         int64_t direction, bool batch_first, int64_t needs, bool allow_tf32,
-                                        double cell_clip, double proj_clip) {
+                                        double cell_clip, double proj_clip, bool recompute) {
   const LayerCall call =
       check_layer({x, h0, c0, std::move(weights), batch_sizes, lengths, resets, recurrent_scale, cell_params,
-                   cell_inputs, cell, direction, batch_first, allow_tf32, cell_clip, proj_clip},
+                   cell_inputs, cell, direction, batch_first, allow_tf32, cell_clip, proj_clip, recompute},
                   true, Lengths::kReadable);
   const Problem& p = call.problem;
   const IncomingGradients in = check_backward(call, dy, dh_n, dc_n, y, reserve, needs);

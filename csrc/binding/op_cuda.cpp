@@ -39,9 +39,9 @@ class Forward {
  private:
   // x of all steps into the gates, and where those lie.
   void project(const CudaCall& call, int d) {
-    const bool save = call.problem().save_for_backward;
-    tensors.gates[d] = save ? call.gates_in(reserve, d) : call.computed({call.all_rows(), 4 * call.problem().hidden});
-    if (save) tensors.cells[d] = call.cells_in(reserve, d);
+    const Problem& p = call.problem();
+    tensors.gates[d] = p.keeps_gates() ? call.gates_in(reserve, d) : call.computed({call.all_rows(), 4 * p.hidden});
+    if (p.save_for_backward) tensors.cells[d] = call.cells_in(reserve, d);
     multiply(tensors.gates[d], call.x(), transposed(unit_by_unit(call.w_ih(d))));
   }
 };
@@ -95,7 +95,8 @@ class Backward {
     t_.dscale = wanted(kRecurrentScale, {D, p_.batch, p_.output()});
     t_.dparams = wanted(kCellParams, {D, kCellShapes[p_.cell].params, p_.hidden});
     for (int d = 0; d < D; ++d) {
-      t_.gates[d] = call_.gates_in(t_.in.reserve, d), t_.cells[d] = call_.cells_in(t_.in.reserve, d);
+      t_.cells[d] = call_.cells_in(t_.in.reserve, d);
+      t_.gates[d] = p_.recompute ? gates_again(d) : call_.gates_in(t_.in.reserve, d);
       t_.dgates[d] = call_.stored({call_.all_rows(), 4 * p_.hidden});
       t_.dbias[d] = wanted(kBias, {4 * p_.hidden});
       if (p_.projection) t_.dprojected[d] = call_.stored({call_.all_rows(), p_.projection});
@@ -110,6 +111,26 @@ class Backward {
     Tensor sum = call_.stored({1, 4 * p_.hidden});
     multiply(sum, ones, t_.dgates[d]);
     t_.dbias[d] = torch::stable::view(gate_by_gate(torch::stable::view(sum, {4 * p_.hidden, 1})), {4 * p_.hidden});
+  }
+
+  // What forward did not keep: every state is known, so no step waits for another.
+  Tensor gates_again(int d) const {
+    const LayerInputs& in = call_.checked().inputs;
+    const LayerTensors& t = call_.checked().tensors;
+    Tensor gates = call_.computed({call_.all_rows(), 4 * p_.hidden});
+    Tensor recurrent = call_.computed({call_.all_rows(), 4 * p_.hidden});
+    multiply(gates, call_.x(), transposed(unit_by_unit(call_.w_ih(d))));
+    multiply(recurrent, call_.entering_states(d, t_.in.y), transposed(unit_by_unit(call_.w_hh(d))));
+    const cuda::CellLayout cell{p_.cell,
+                                p_.cell_clip,
+                                in.weights[d].b_ih,
+                                in.weights[d].b_hh,
+                                of_direction(t.cell_params, d),
+                                of_direction(t.cell_inputs, d),
+                                of_direction(t.c0, d)};
+    check_launch(cuda::activate_gates(call_.states(d), cell, t_.cells[d].const_data_ptr(), recurrent.const_data_ptr(),
+                                      gates.mutable_data_ptr(), call_.stream()));
+    return gates;
   }
 
   // A product with the gates' gradients, in the order of nn.LSTM's weights.
@@ -180,10 +201,10 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> lstm_layer(Tensor x, OptionalTensor h
                                                       OptionalTensor recurrent_scale, OptionalTensor cell_params,
                                                       OptionalTensor cell_inputs, int64_t cell, int64_t direction,
                                                       bool batch_first, bool save, bool allow_tf32, double cell_clip,
-                                                      double proj_clip) {
+                                                      double proj_clip, bool recompute) {
   const CudaCall call(
       check_layer({x, h0, c0, std::move(weights), batch_sizes, lengths, resets, recurrent_scale, cell_params,
-                   cell_inputs, cell, direction, batch_first, allow_tf32, cell_clip, proj_clip},
+                   cell_inputs, cell, direction, batch_first, allow_tf32, cell_clip, proj_clip, recompute},
                   save, Lengths::kOnDevice));
   const Forward forward(call);
   return {forward.tensors.y, forward.tensors.h_n, forward.tensors.c_n, forward.reserve};
@@ -195,10 +216,10 @@ std::vector<Tensor> lstm_layer_backward(OptionalTensor dy, OptionalTensor dh_n, 
                                         OptionalTensor recurrent_scale, OptionalTensor cell_params,
                                         OptionalTensor cell_inputs, Tensor y, Tensor reserve, int64_t cell,
                                         int64_t direction, bool batch_first, int64_t needs, bool allow_tf32,
-                                        double cell_clip, double proj_clip) {
+                                        double cell_clip, double proj_clip, bool recompute) {
   const CudaCall call(
       check_layer({x, h0, c0, std::move(weights), batch_sizes, lengths, resets, recurrent_scale, cell_params,
-                   cell_inputs, cell, direction, batch_first, allow_tf32, cell_clip, proj_clip},
+                   cell_inputs, cell, direction, batch_first, allow_tf32, cell_clip, proj_clip, recompute},
                   true, Lengths::kOnDevice));
   return Backward(call, check_backward(call.checked(), dy, dh_n, dc_n, y, reserve, needs), needs).gradients();
 }

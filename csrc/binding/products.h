@@ -11,7 +11,7 @@ void multiply(Tensor& out, const Tensor& a, const Tensor& b);
 
 Tensor transposed(const Tensor& t);
 
-Tensor unit_by_unit(const Tensor& weight);  // [4H, K]: rows of gates to rows of units, a copy
+Tensor unit_by_unit(const Tensor& weight);  // [4H, K]: rows of gates to rows of units
 Tensor gate_by_gate(const Tensor& gradient);  // the way back
 
 }  // namespace fused_lstm

@@ -9,9 +9,9 @@
 #define FUSED_LSTM_FORWARD_SCHEMA                                                                            \
   "(" FUSED_LSTM_LAYER_ARGUMENTS                                                                             \
   "int cell, int direction, bool batch_first, bool save, bool allow_tf32=False, float cell_clip=0.0, float " \
-  "proj_clip=0.0) -> (Tensor y, Tensor h_n, Tensor c_n, Tensor reserve)"
+  "proj_clip=0.0, bool recompute=False) -> (Tensor y, Tensor h_n, Tensor c_n, Tensor reserve)"
 
 #define FUSED_LSTM_BACKWARD_SCHEMA                                                                          \
   "(Tensor? dy, Tensor? dh_n, Tensor? dc_n, " FUSED_LSTM_LAYER_ARGUMENTS                                    \
   "Tensor y, Tensor reserve, int cell, int direction, bool batch_first, int needs, bool allow_tf32=False, " \
-  "float cell_clip=0.0, float proj_clip=0.0) -> Tensor[]"
+  "float cell_clip=0.0, float proj_clip=0.0, bool recompute=False) -> Tensor[]"

@@ -33,12 +33,15 @@ struct Problem {
   double proj_clip = 0;  // bound of the projected h, a value of dtype; 0: none
   bool bias = false;
   bool save_for_backward = false;
+  bool recompute = false;  // backward makes the gates again, forward keeps cell states alone
 
   int directions() const { return direction == Direction::kBoth ? 2 : 1; }
   bool reversed(int d) const { return direction == Direction::kReverse || d == 1; }
   int64_t output() const { return projection > 0 ? projection : hidden; }  // P
   int64_t padded_hidden() const { return (hidden + kUnitPad - 1) / kUnitPad * kUnitPad; }
   int64_t gate_width() const { return 4 * padded_hidden(); }
+  bool keeps_gates() const { return save_for_backward && !recompute; }
+  int64_t reserve_width() const { return padded_hidden() + (recompute ? 0 : gate_width()); }
 };
 
 inline std::ostream& operator<<(std::ostream& os, const Problem& p) {
@@ -47,7 +50,7 @@ inline std::ostream& operator<<(std::ostream& os, const Problem& p) {
             << ", proj=" << p.projection << ", total=" << p.total
             << ", direction=" << kDirections[static_cast<int>(p.direction)] << ", dtype=" << name_of(p.dtype)
             << ", cell=" << p.cell << ", clips=" << p.cell_clip << "/" << p.proj_clip << ", bias=" << p.bias
-            << ", save=" << p.save_for_backward << ")";
+            << ", save=" << p.save_for_backward << ", recompute=" << p.recompute << ")";
 }
 
 // A tensor over (step, row, features): address = data + step*step_stride + row*row_stride, in

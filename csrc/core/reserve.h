@@ -5,6 +5,7 @@
 //   gates [D][total][Hp/L][4][L]     L: lanes of the ISA that ran, i f g o side by side
 //   cells [D][total][Hp]
 //
+// With `recompute` there are no gates: y holds every h, so backward can make them again.
 // The reserve is sized for `capacity` pairs (T*B, or the packed rows) so that its shape never depends on
 // the values of `lengths`; rows past `total` are not touched.
 
@@ -20,8 +21,8 @@ struct ReserveLayout {
   int64_t cells_per_direction;
 
   ReserveLayout(const Problem& p, int64_t capacity)
-      : gates_per_direction(capacity * p.gate_width()),
-        cells_begin(p.directions() * capacity * p.gate_width()),
+      : gates_per_direction(p.recompute ? 0 : capacity * p.gate_width()),
+        cells_begin(p.directions() * gates_per_direction),
         cells_per_direction(capacity * p.padded_hidden()) {}
 
   int64_t gates(int d) const { return d * gates_per_direction; }

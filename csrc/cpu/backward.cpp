@@ -7,10 +7,16 @@
 #include "cpu/layer.h"
 #include "cpu/outer.h"
 #include "cpu/panels.h"
+#include "cpu/recall.h"
 #include "cpu/shards.h"
+#include "cpu/unit_numbers.h"
+#include "cpu/weight_rows.h"
 
 namespace fused_lstm::cpu {
 namespace {
+
+// With gates made again: rows whose gates, then their gradients, are held at a time.
+constexpr int64_t kBlockRows = 1024;
 
 template <class T>
 class Backward {
@@ -28,12 +34,9 @@ class Backward {
         reserve_(p, rows.capacity()),
         members_(members),
         history_(p, rows, in, grads.y, cells(), true),
-        zeros_(std::max({p.input, p.output(), p.hidden})) {
-    std::memset(zeros_.get(), 0, std::max({p.input, p.output(), p.hidden}) * sizeof(T));
-    for (int d = 0; d < p.directions(); ++d) {
-      allocate(d);
-      fill_initial(d);
-    }
+        blocks_(p, rows, p.recompute ? kBlockRows : INT64_MAX),
+        recall_(p, rows, in, kernels_, history_, members) {
+    for (int d = 0; d < p.directions(); ++d) allocate(d), fill_initial(d);
     if (T* ds = static_cast<T*>(out.drecurrent_scale)) std::fill_n(ds, p.directions() * p.batch * p.output(), T(0));
     for (int i = 0; i < members; ++i) scratch_.push_back(Scratch(*this));
   }
@@ -47,14 +50,11 @@ class Backward {
       }
       m.sync();
       const Shards shards = shards_of(p_, rows_, kernels_.row_tile, m, barriers_);
-      for (int i = 0; i < shards.count; ++i) run_shard(shards.list[i], scratch_[m.index]);
-      m.sync();
-      if (out_.dx.data) input_gradient(m);
-      for (int d = 0; d < p_.directions(); ++d) {
-        outer_[d][0].run(m);
-        if (out_.dw_hr[d]) recompute_unprojected(d, m);
+      for (int b = blocks_.count() - 1; b >= 0; --b) {
+        if (p_.recompute) recall(b, m);
+        for (int i = 0; i < shards.count; ++i) run_shard(shards.list[i], b, scratch_[m.index]);
         m.sync();
-        outer_[d][1].run(m);
+        for (int d = 0; d < p_.directions(); ++d) over_block(d, b, m);
       }
     };
     run_team(parallel, members_, body);
@@ -64,26 +64,14 @@ class Backward {
  private:
   struct Scratch {
     Buffer<T> dh;  // one panel wide
+    Block block;   // at hand
     std::vector<int64_t> linked;
     std::vector<const T*> a, gates, c, c_prev, dc_in, dh_rows, dy, inputs;
     std::vector<T*> dgates, dc_out, dh_prev, dh_linked, dh_all;
 
-    explicit Scratch(const Backward& b)
-        : dh(b.p_.batch * b.panel_width()),
-          linked(b.p_.batch),
-          a(b.p_.batch),
-          gates(b.p_.batch),
-          c(b.p_.batch),
-          c_prev(b.p_.batch),
-          dc_in(b.p_.batch),
-          dh_rows(b.p_.batch),
-          dy(b.p_.batch),
-          inputs(b.p_.batch),
-          dgates(b.p_.batch),
-          dc_out(b.p_.batch),
-          dh_prev(b.p_.batch),
-          dh_linked(b.p_.batch),
-          dh_all(b.p_.batch) {
+    explicit Scratch(const Backward& b) : dh(b.p_.batch * b.panel_width()), linked(b.p_.batch) {
+      for (auto* of : {&a, &gates, &c, &c_prev, &dc_in, &dh_rows, &dy, &inputs}) of->resize(b.p_.batch);
+      for (auto* of : {&dgates, &dc_out, &dh_prev, &dh_linked, &dh_all}) of->resize(b.p_.batch);
       for (int64_t i = 0; i < b.p_.batch; ++i) dh_rows[i] = dh_all[i] = dh.get() + i * b.panel_width();
     }
   };
@@ -100,20 +88,25 @@ class Backward {
   const int members_;
   T* cells_[2] = {};
   const History<T> history_;
-  Buffer<T> zeros_;
+  const Blocks blocks_;
+  Recall<T> recall_;
   DirectionBarriers barriers_;
   std::vector<Scratch> scratch_;
 
-  Buffer<T> dgates_[2];       // [total, 4*Hp] with respect to pre-activations
+  // of one block: [rows, ...]
+  Buffer<T> dgates_[2];       // [4*Hp] with respect to pre-activations; before that the gates, if made again
+  Buffer<T> dprojected_[2];   // [P] with respect to the projected output
+  Buffer<T> unprojected_[2];  // [H] o * tanh(c), once more
+  Buffer<T> border_[2];       // [B, 4*Hp] each row's dgates of the step done last, from blocks done
   Buffer<T> dc_[2];           // [B, Hp] running
   Buffer<T> dh_prev_[2];      // [B, Hp] running, what passes by the gates
-  Buffer<T> dprojected_[2];   // [total, P] with respect to the projected output
-  Buffer<T> unprojected_[2];  // [total, H] o * tanh(c), once more
   Buffer<T> scaled_[2];       // [total, P] recurrent_scale * h
-  Buffer<T> bias_sums_[2], param_sums_[2], params_[2];
+  Buffer<T> params_[2];
+  UnitSums<T> sums_[2];
   Panels<T> recurrent_[2], input_[2], projection_[2];
-  std::vector<const T*> x_rows_, h_rows_[2], weight_rows_[4], projection_rows_[2], unprojected_rows_[2];
-  std::vector<T*> dgate_rows_[2], dx_rows_, dw_ih_rows_[2], dw_hh_rows_[2], dw_hr_rows_[2];
+  WeightRows<T> weight_rows_[2];
+  std::vector<const T*> x_rows_, h_rows_[2];
+  std::vector<T*> dgate_rows_[2], dx_rows_, unprojected_rows_[2];
   std::vector<OuterSum<T>> outer_[2];
 
   int64_t panel_width() const { return 4 * kernels_.lanes; }
@@ -126,25 +119,31 @@ class Backward {
   const T* gates(int d, int64_t t, int64_t r) const {
     return static_cast<const T*>(grads_.reserve) + reserve_.gates(d) + rows_.compact(t, r) * p_.gate_width();
   }
-  T* dgates(int d, int64_t t, int64_t r) const { return dgates_[d].get() + rows_.compact(t, r) * p_.gate_width(); }
-  T* dprojected(int d, int64_t t, int64_t r) const { return dprojected_[d].get() + rows_.compact(t, r) * p_.output(); }
+  int64_t place(const Block& b, int64_t t, int64_t r) const { return rows_.compact(t, r) - b.rows.begin; }
+  T* dgates(int d, const Block& b, int64_t t, int64_t r) const {
+    return dgates_[d].get() + place(b, t, r) * p_.gate_width();
+  }
+  // of the step that row r took last
+  const T* done(int d, const Block& b, int64_t t, int64_t r) const {
+    return b.has(t) ? dgates(d, b, t, r) : border_[d].get() + r * p_.gate_width();
+  }
+  T* dprojected(int d, const Block& b, int64_t t, int64_t r) const {
+    return dprojected_[d].get() + place(b, t, r) * p_.output();
+  }
 
   void allocate(int d) {
-    dgates_[d] = Buffer<T>(p_.total * p_.gate_width());
+    dgates_[d] = Buffer<T>(blocks_.capacity() * p_.gate_width());
+    if (blocks_.count() > 1) border_[d] = Buffer<T>(p_.batch * p_.gate_width());
     dc_[d] = Buffer<T>(p_.batch * p_.padded_hidden());
     if (shape_.reads_h_prev) dh_prev_[d] = Buffer<T>(p_.batch * p_.padded_hidden());
     if (p_.projection) {
-      dprojected_[d] = Buffer<T>(p_.total * p_.output());
+      dprojected_[d] = Buffer<T>(blocks_.capacity() * p_.output());
       projection_[d] = Panels<T>(kernels_, p_.projection, p_.hidden);
-      if (out_.dw_hr[d]) unprojected_[d] = Buffer<T>(p_.total * p_.hidden);
+      if (out_.dw_hr[d]) unprojected_[d] = Buffer<T>(blocks_.capacity() * p_.hidden);
     }
-    if (in_.recurrent_scale && out_.dw_hh[d]) scaled_[d] = Buffer<T>(p_.total * p_.output());
-    bias_sums_[d] = Buffer<T>(members_ * p_.gate_width());
-    std::memset(bias_sums_[d].get(), 0, members_ * p_.gate_width() * sizeof(T));
-    const int64_t params = shape_.params * p_.padded_hidden();
-    param_sums_[d] = Buffer<T>(members_ * params);
-    if (params) std::memset(param_sums_[d].get(), 0, members_ * params * sizeof(T));
-    params_[d] = Buffer<T>(params);
+    if (in_.recurrent_scale && (out_.dw_hh[d] || p_.recompute)) scaled_[d] = Buffer<T>(p_.total * p_.output());
+    sums_[d] = UnitSums<T>(p_, members_);
+    params_[d] = padded_params<T>(p_, in_, d);
     recurrent_[d] = Panels<T>(kernels_, layout_.columns(), p_.output());
     if (out_.dx.data) input_[d] = Panels<T>(kernels_, layout_.columns(), p_.input);
   }
@@ -156,41 +155,29 @@ class Backward {
       std::memcpy(dc_[d].get() + r * width,
                   static_cast<const T*>(grads_.dc_n) + (d * p_.batch + rows_.user_row(r)) * p_.hidden,
                   p_.hidden * sizeof(T));
-    for (int64_t i = 0; i < shape_.params * width; ++i) {
-      const int64_t k = i / width, unit = i % width;
-      const T* from = static_cast<const T*>(in_.cell_params) + (d * shape_.params + k) * p_.hidden;
-      params_[d][i] = unit < p_.hidden ? from[unit] : T(0);
+    weight_rows_[d] = WeightRows<T>(p_, d, layout_, in_, out_);
+    x_rows_.resize(p_.total), dx_rows_.resize(p_.total), h_rows_[d].resize(p_.total);
+    for (int64_t i = 0; i < blocks_.capacity(); ++i) {
+      dgate_rows_[d].push_back(dgates_[d].get() + i * p_.gate_width());
+      unprojected_rows_[d].push_back(unprojected_[d].get() + i * p_.hidden);
     }
-    const T *w_ih = static_cast<const T*>(in_.weights[d].w_ih), *w_hh = static_cast<const T*>(in_.weights[d].w_hh);
-    T *dw_ih = static_cast<T*>(out_.dw_ih[d]), *dw_hh = static_cast<T*>(out_.dw_hh[d]);
-    for (int64_t j = 0; j < layout_.columns(); ++j) {
-      const int64_t row = layout_.weight_row(j);
-      weight_rows_[2 * d].push_back(row < 0 ? zeros_.get() : w_ih + row * p_.input);
-      weight_rows_[2 * d + 1].push_back(row < 0 ? zeros_.get() : w_hh + row * p_.output());
-      dw_ih_rows_[d].push_back(row < 0 || !dw_ih ? nullptr : dw_ih + row * p_.input);
-      dw_hh_rows_[d].push_back(row < 0 || !dw_hh ? nullptr : dw_hh + row * p_.output());
-    }
-    for (int64_t j = 0; j < p_.projection; ++j) {
-      projection_rows_[d].push_back(static_cast<const T*>(in_.weights[d].w_hr) + j * p_.hidden);
-      dw_hr_rows_[d].push_back(out_.dw_hr[d] ? static_cast<T*>(out_.dw_hr[d]) + j * p_.hidden : nullptr);
-    }
-    x_rows_.resize(p_.total), dx_rows_.resize(p_.total);
-    h_rows_[d].resize(p_.total), dgate_rows_[d].resize(p_.total), unprojected_rows_[d].resize(p_.total);
   }
 
   void plan_outer(int d) {
-    outer_[d].emplace_back(kernels_, dgates_[d].get(), p_.gate_width(), p_.total, layout_.columns(), members_);
-    if (out_.dw_ih[d]) outer_[d][0].add({x_rows_.data(), p_.input, dw_ih_rows_[d].data()});
-    if (out_.dw_hh[d]) outer_[d][0].add({h_rows_[d].data(), p_.output(), dw_hh_rows_[d].data()});
-    outer_[d].emplace_back(kernels_, dprojected_[d].get(), p_.output(), p_.total, p_.projection, members_);
-    if (out_.dw_hr[d]) outer_[d][1].add({unprojected_rows_[d].data(), p_.hidden, dw_hr_rows_[d].data()});
+    outer_[d].emplace_back(kernels_, dgates_[d].get(), p_.gate_width(), blocks_.capacity(), layout_.columns(),
+                           members_);
+    if (out_.dw_ih[d]) outer_[d][0].add({x_rows_.data(), p_.input, weight_rows_[d].dw_ih.data()});
+    if (out_.dw_hh[d]) outer_[d][0].add({h_rows_[d].data(), p_.output(), weight_rows_[d].dw_hh.data()});
+    outer_[d].emplace_back(kernels_, dprojected_[d].get(), p_.output(), blocks_.capacity(), p_.projection, members_);
+    if (out_.dw_hr[d]) outer_[d][1].add({unprojected_rows_[d].data(), p_.hidden, weight_rows_[d].dw_hr.data()});
     for (OuterSum<T>& outer : outer_[d]) outer.allocate();
   }
 
   void pack(int d, const Member& m) {
-    pack_straight(kernels_, weight_rows_[2 * d + 1].data(), recurrent_[d], m);
-    if (out_.dx.data) pack_straight(kernels_, weight_rows_[2 * d].data(), input_[d], m);
-    if (p_.projection) pack_straight(kernels_, projection_rows_[d].data(), projection_[d], m);
+    pack_straight(kernels_, weight_rows_[d].w_hh.data(), recurrent_[d], m);
+    if (out_.dx.data) pack_straight(kernels_, weight_rows_[d].w_ih.data(), input_[d], m);
+    if (p_.projection) pack_straight(kernels_, weight_rows_[d].w_hr.data(), projection_[d], m);
+    if (p_.recompute) recall_.pack(d, m);
   }
 
   // Compact order of the products over all steps.
@@ -199,8 +186,6 @@ class Backward {
     for (int64_t t = mine.begin; t < mine.end; ++t)
       for (int64_t r = 0; r < rows_.count(t); ++r) {
         const int64_t i = rows_.compact(t, r);
-        dgate_rows_[d][i] = dgates(d, t, r);
-        unprojected_rows_[d][i] = unprojected_[d].get() + i * p_.hidden;
         h_rows_[d][i] = history_.h_before(d, t, r);
         if (scaled_[d].get()) {
           T* to = scaled_[d].get() + i * p_.output();
@@ -210,15 +195,29 @@ class Backward {
         if (d > 0) continue;
         x_rows_[i] = static_cast<const T*>(in_.x.data) + rows_.at(in_.x, t, r);
         if (out_.dx.data) dx_rows_[i] = static_cast<T*>(out_.dx.data) + rows_.at(out_.dx, t, r);
+        if (out_.dx.data && meets()) std::memset(dx_rows_[i], 0, p_.input * sizeof(T));
       }
   }
 
-  void run_shard(const Shard& s, Scratch& x) {
-    for (int64_t k = p_.steps - 1; k >= 0; --k) {
+  // Whether directions come to a row of dx in different blocks: either may be the first.
+  bool meets() const { return blocks_.count() > 1 && p_.directions() > 1; }
+
+  void recall(int b, const Member& m) {
+    for (int d = 0; d < p_.directions(); ++d)
+      recall_.run(d, blocks_.at(d, b),
+                  {x_rows_.data(), h_rows_[d].data(), dgate_rows_[d].data(),
+                   unprojected_[d].get() ? unprojected_rows_[d].data() : nullptr},
+                  params_[d].get(), m);
+    m.sync();
+  }
+
+  void run_shard(const Shard& s, int b, Scratch& x) {
+    x.block = blocks_.at(s.d, b);
+    for (int64_t k = blocks_.begin(b + 1) - 1; k >= blocks_.begin(b); --k) {
       step(s, history_.step(s.d, k), x);
       s.team.sync();
     }
-    initial_state_gradient(s, x);
+    if (b == 0) initial_state_gradient(s, x);
   }
 
   // Which of this shard's rows at t hand their state on to a later step, and where its gradient is.
@@ -228,13 +227,13 @@ class Backward {
       const int64_t r = s.rows.begin + i;
       if (history_.ends(s.d, t, r) || history_.cut_after(s.d, t, r)) continue;
       x.linked[linked] = i;
-      x.a[linked] = dgates(s.d, history_.after(s.d, t), r);
+      x.a[linked] = done(s.d, x.block, history_.after(s.d, t), r);
       x.dh_linked[linked++] = x.dh_all[i];
     }
     return linked;
   }
 
-  // Gradient that reaches h through the next step, for the columns of one panel, into x.dh.
+  // Gradient that reaches h through the next step, one panel's columns of it, into x.dh.
   void through_next_step(const Shard& s, int64_t panel, int64_t n, int64_t linked, Scratch& x) {
     const int64_t begin = recurrent_[s.d].begin(panel);
     if (linked < n)
@@ -282,8 +281,8 @@ class Backward {
     const int64_t width = p_.padded_hidden();
     for (int64_t i = 0; i < n; ++i) {
       const int64_t r = s.rows.begin + i;
-      x.gates[i] = gates(s.d, t, r);
-      x.dgates[i] = dgates(s.d, t, r);
+      x.dgates[i] = dgates(s.d, x.block, t, r);
+      x.gates[i] = p_.recompute ? x.dgates[i] : gates(s.d, t, r);
       x.c[i] = history_.cell(s.d, t, r);
       x.c_prev[i] = history_.c_before(s.d, t, r);
       x.dc_out[i] = dc_[s.d].get() + r * width;
@@ -297,11 +296,10 @@ class Backward {
 
   void cell(const Shard& s, int64_t n, Range units, const T* const* dy, Scratch& x) {
     const int64_t member = &x - scratch_.data();
-    kernels_.cell_backward[p_.cell](
-        {n, units.begin, units.end, p_.hidden, p_.padded_hidden(), x.gates.data(), x.dgates.data(), x.dh_rows.data(),
-         dy, x.c.data(), x.c_prev.data(), x.dc_in.data(), x.dc_out.data(), x.dh_prev.data(), params_[s.d].get(),
-         x.inputs.data(), bias_sums_[s.d].get() + member * p_.gate_width(),
-         param_sums_[s.d].get() + member * shape_.params * p_.padded_hidden(), T(p_.cell_clip)});
+    kernels_.cell_backward[p_.cell]({n, units.begin, units.end, p_.hidden, p_.padded_hidden(), x.gates.data(),
+                                     x.dgates.data(), x.dh_rows.data(), dy, x.c.data(), x.c_prev.data(), x.dc_in.data(),
+                                     x.dc_out.data(), x.dh_prev.data(), params_[s.d].get(), x.inputs.data(),
+                                     sums_[s.d].bias(member), sums_[s.d].param(member), T(p_.cell_clip)});
   }
 
   void step(const Shard& s, int64_t t, Scratch& x) {
@@ -317,19 +315,15 @@ class Backward {
       if (p_.projection)
         store_projected(s, t, p, n, x);
       else
-        cell(s, n, units_of(panels, p), grads_.dy.data ? x.dy.data() : nullptr, x);
+        cell(s, n, panels.padded(p), grads_.dy.data ? x.dy.data() : nullptr, x);
     }
     if (p_.projection) step_projected(s, t, n, x);
-  }
-
-  Range units_of(const Panels<T>& panels, int64_t p) const {
-    return {panels.begin(p), panels.begin(p) + panels.vectors(p) * int64_t{kernels_.lanes}};
   }
 
   void store_projected(const Shard& s, int64_t t, int64_t panel, int64_t n, Scratch& x) {
     const int64_t begin = recurrent_[s.d].begin(panel), valid = recurrent_[s.d].valid(panel);
     for (int64_t i = 0; i < n; ++i) {
-      T* to = dprojected(s.d, t, s.rows.begin + i) + begin;
+      T* to = dprojected(s.d, x.block, t, s.rows.begin + i) + begin;
       const T* h = history_.y(s.d, t, s.rows.begin + i) + begin;
       for (int64_t j = 0; j < valid; ++j) {
         const T dh = x.dh_all[i][j] + (grads_.dy.data ? x.dy[i][begin + j] : T(0));
@@ -340,14 +334,14 @@ class Backward {
 
   void step_projected(const Shard& s, int64_t t, int64_t n, Scratch& x) {
     s.team.sync();  // every projected output is needed for every unit
-    for (int64_t i = 0; i < n; ++i) x.a[i] = dprojected(s.d, t, s.rows.begin + i);
+    for (int64_t i = 0; i < n; ++i) x.a[i] = dprojected(s.d, x.block, t, s.rows.begin + i);
     const Panels<T>& panels = projection_[s.d];
     const Range mine = part(panels.count(), s.team.index, s.team.size);
     for (int64_t p = mine.begin; p < mine.end; ++p) {
       Product<T> m{&kernels_, &panels, {p, p + 1}, x.a.data()};
       m.n = n, m.c = x.dh_all.data(), m.c_begin = -panels.begin(p), m.whole_vectors = true;
       multiply(m);
-      cell(s, n, units_of(panels, p), nullptr, x);
+      cell(s, n, panels.padded(p), nullptr, x);
     }
   }
 
@@ -360,7 +354,7 @@ class Backward {
         const int64_t first = p_.reversed(s.d) ? length - 1 : 0;
         if (length == 0 || history_.cut_before(s.d, first, r)) continue;
         x.linked[linked] = i;
-        x.a[linked] = dgates(s.d, first, r);
+        x.a[linked] = done(s.d, x.block, first, r);
         x.dh_linked[linked++] = x.dh_all[i];
       }
       const Range mine = part(recurrent_[s.d].count(), s.team.index, s.team.size);
@@ -396,41 +390,47 @@ class Backward {
     }
   }
 
-  void input_gradient(const Member& m) {
-    const Range mine = part(p_.total, m.index, m.size);
-    for (int d = 0; d < p_.directions(); ++d) {
-      Product<T> product{&kernels_, &input_[d], {0, input_[d].count()}, dgate_rows_[d].data() + mine.begin};
-      product.n = mine.size(), product.accumulate = d > 0, product.c = dx_rows_.data() + mine.begin;
-      multiply(product);
+  // What is one product over all rows of a block; its gates and dgates are free after this.
+  void over_block(int d, int b, const Member& m) {
+    const Block block = blocks_.at(d, b);
+    const bool more = b + 1 < blocks_.count();
+    if (out_.dx.data) input_gradient(d, block, m);
+    outer_[d][0].run(m, block.rows.size(), block.rows.begin, more);
+    if (out_.dw_hr[d] && !p_.recompute) recompute_unprojected(d, m);
+    if (b > 0) keep_border(d, block, m);
+    m.sync();
+    outer_[d][1].run(m, block.rows.size(), 0, more);
+  }
+
+  void keep_border(int d, const Block& block, const Member& m) {
+    const int64_t width = p_.gate_width();
+    const Range mine = part(rows_.count(block.steps.begin), m.index, m.size);
+    for (int64_t r = mine.begin; r < mine.end; ++r) {
+      const int64_t t = p_.reversed(d) ? std::min(rows_.length(r), block.steps.end) - 1 : block.steps.begin;
+      std::memcpy(border_[d].get() + r * width, dgates(d, block, t, r), width * sizeof(T));
     }
+  }
+
+  void input_gradient(int d, const Block& block, const Member& m) {
+    const Range mine = part(block.rows.size(), m.index, m.size);
+    Product<T> product{&kernels_, &input_[d], {0, input_[d].count()}, dgate_rows_[d].data() + mine.begin};
+    product.n = mine.size(), product.accumulate = d > 0 || meets();
+    product.c = dx_rows_.data() + block.rows.begin + mine.begin;
+    multiply(product);
   }
 
   void recompute_unprojected(int d, const Member& m) {
     const Range mine = part(p_.total, m.index, m.size);
-    const int64_t width = p_.padded_hidden();
-    for (int64_t i = mine.begin; i < mine.end; ++i) {
-      T* to = unprojected_[d].get() + i * p_.hidden;
-      kernels_.tanh(cells_[d] + i * width, to, p_.hidden);
-      const T* g = static_cast<const T*>(grads_.reserve) + reserve_.gates(d) + i * p_.gate_width();
-      for (int64_t unit = 0; unit < p_.hidden; ++unit) to[unit] *= g[layout_.column(3, unit)];
-    }
+    const T* gates = static_cast<const T*>(grads_.reserve) + reserve_.gates(d);
+    for (int64_t i = mine.begin; i < mine.end; ++i)
+      unproject(kernels_, layout_, gates + i * p_.gate_width(), cells_[d] + i * p_.padded_hidden(),
+                unprojected_rows_[d][i]);
   }
 
-  // In the order of members: the same bits whenever their number is the same.
   void reduce(int d) {
-    for (int64_t j = 0; out_.dbias[d] && j < layout_.columns(); ++j) {
-      if (layout_.weight_row(j) < 0) continue;
-      T sum = 0;
-      for (int i = 0; i < members_; ++i) sum += bias_sums_[d][i * p_.gate_width() + j];
-      static_cast<T*>(out_.dbias[d])[layout_.weight_row(j)] = sum;
-    }
-    const int64_t width = p_.padded_hidden(), params = shape_.params;
-    for (int64_t k = 0; out_.dcell_params && k < params; ++k)
-      for (int64_t unit = 0; unit < p_.hidden; ++unit) {
-        T sum = 0;
-        for (int i = 0; i < members_; ++i) sum += param_sums_[d][(i * params + k) * width + unit];
-        static_cast<T*>(out_.dcell_params)[(d * params + k) * p_.hidden + unit] = sum;
-      }
+    sums_[d].reduce_bias(layout_, static_cast<T*>(out_.dbias[d]));
+    T* params = static_cast<T*>(out_.dcell_params);
+    sums_[d].reduce_param(params ? params + d * shape_.params * p_.hidden : nullptr);
   }
 };
 

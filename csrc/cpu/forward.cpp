@@ -62,13 +62,13 @@ class Forward {
  private:
   // What one member needs for itself; allocated before the team starts, which must not throw.
   struct Scratch {
-    Buffer<T> gates;      // inference: pre-activations of one chunk
+    Buffer<T> gates;      // where they are not kept: pre-activations of one chunk
     Buffer<T> scaled;     // recurrent_scale * h of one step
     std::vector<const T*> a, h_prev, c_prev, inputs;
     std::vector<T*> projected, c, h, gate_rows;
 
     explicit Scratch(const Forward& f)
-        : gates(f.p_.save_for_backward ? 0 : f.chunk_capacity() * f.p_.gate_width()),
+        : gates(f.p_.keeps_gates() ? 0 : f.chunk_capacity() * f.p_.gate_width()),
           scaled(f.in_.recurrent_scale ? f.p_.batch * f.p_.output() : 0),
           a(f.chunk_capacity()),
           h_prev(f.p_.batch),
@@ -145,7 +145,7 @@ class Forward {
           const int64_t r = s.rows.begin + i;
           scratch.a[n] = static_cast<const T*>(in_.x.data) + rows_.at(in_.x, t, r);
           scratch.projected[n] =
-              p_.save_for_backward ? reserve_gates(s.d, t, r) : scratch.gates.get() + n * p_.gate_width();
+              p_.keeps_gates() ? reserve_gates(s.d, t, r) : scratch.gates.get() + n * p_.gate_width();
         }
         ++end;
       } while (end < p_.steps && n + s.rows.size() <= kChunkRows);
@@ -173,10 +173,10 @@ class Forward {
       T* g = static_cast<T*>(out_.reserve) + reserve.gates(d);
       T* c = static_cast<T*>(out_.reserve) + reserve.cells(d);
       for (int64_t i = used.begin; i < used.end && units < cells; ++i) {
-        std::memset(g + i * gates + 4 * units, 0, (gates - 4 * units) * sizeof(T));
+        if (p_.keeps_gates()) std::memset(g + i * gates + 4 * units, 0, (gates - 4 * units) * sizeof(T));
         std::memset(c + i * cells + units, 0, (cells - units) * sizeof(T));
       }
-      std::memset(g + (p_.total + unused.begin) * gates, 0, unused.size() * gates * sizeof(T));
+      if (p_.keeps_gates()) std::memset(g + (p_.total + unused.begin) * gates, 0, unused.size() * gates * sizeof(T));
       std::memset(c + (p_.total + unused.begin) * cells, 0, unused.size() * cells * sizeof(T));
     }
   }
@@ -229,7 +229,7 @@ class Forward {
     if (fused_) {
       for (int64_t g = groups.begin; g < groups.end; ++g)
         kernels_.step({n, p_.output(), x.h_prev.data(), recurrent_[s.d].at(g), gates, x.c_prev.data(), x.c.data(),
-                       x.h.data(), g * layout_.lanes, layout_.valid(g), p_.save_for_backward});
+                       x.h.data(), g * layout_.lanes, layout_.valid(g), p_.keeps_gates()});
     } else {
       step_in_two(s, t, n, gates, x);
     }
@@ -275,7 +275,7 @@ class Forward {
     }
     kernels_.cell_forward[p_.cell]({n, groups.begin * layout_.lanes, groups.end * layout_.lanes, p_.hidden,
                                     p_.padded_hidden(), gates, x.c_prev.data(), x.c.data(), x.h_prev.data(), x.h.data(),
-                                    params_[s.d].get(), x.inputs.data(), p_.save_for_backward, T(p_.cell_clip)});
+                                    params_[s.d].get(), x.inputs.data(), p_.keeps_gates(), T(p_.cell_clip)});
   }
 
   void project_output(const Shard& s, int64_t t, int64_t n, Scratch& x) {

@@ -25,7 +25,9 @@ class OuterSum {
   // Before run, outside of the team.
   void allocate();
   // By every member of the team. The order of every sum depends on n alone, not on the number of threads.
-  void run(const Member& member) const;
+  void run(const Member& member) const { run(member, n_, 0, false); }
+  // The same for left's first n rows and the right operands' rows from `first` on, added to what is there if asked.
+  void run(const Member& member, int64_t n, int64_t first, bool accumulate) const;
 
  private:
   // depth x columns of the right operand are packed once for all, depth x rows of the left by each member
@@ -42,8 +44,8 @@ class OuterSum {
   int64_t panels(int right) const { return (rights_[right].columns + width() - 1) / width(); }
   int64_t all_panels() const { return (count_ > 0 ? panels(0) : 0) + (count_ > 1 ? panels(1) : 0); }
   int vectors(int right, int64_t panel) const;
-  void pack_block(int64_t begin, int64_t depth, T* to, const Member& member) const;
-  void multiply_block(int64_t begin, int64_t depth, const T* right, Range mine, T* left) const;
+  void pack_block(int64_t row, int64_t depth, T* to, const Member& member) const;
+  void multiply_block(int64_t begin, int64_t depth, const T* right, bool accumulate, Range mine, T* left) const;
   void clear(Range mine) const;
 };
 

@@ -23,6 +23,7 @@ class Panels {
   int64_t begin(int64_t panel) const { return panel * width_; }
   int64_t valid(int64_t panel) const { return std::min(width_, columns_ - begin(panel)); }
   int vectors(int64_t panel) const { return static_cast<int>((valid(panel) + lanes_ - 1) / lanes_); }
+  Range padded(int64_t panel) const { return {begin(panel), begin(panel) + vectors(panel) * lanes_}; }
   T* at(int64_t panel) const { return data_.get() + panel * k_ * width_; }
   // row i of a panel
   T* at(int64_t panel, int64_t i) const { return at(panel) + i * vectors(panel) * lanes_; }

@@ -49,6 +49,52 @@ struct StatesBody {
   }
 };
 
+template <class S, class Cell>
+struct ActivateBody {
+  using C = Compute<S>;
+  StatesLayout l;
+  CellLayout cell;
+  const void* cells;
+  const void* recurrent;
+  void* gates;
+
+  FUSED_LSTM_HD void operator()(int64_t i) const {
+    const int64_t H = l.rows.hidden, u = i % H;
+    const Step s = step_at(l, i / H);
+    if (!has_place(l, s)) return;
+    const int64_t row = l.rows.at(s.t, s.b);
+    C* g = static_cast<C*>(gates) + (row * H + u) * 4;
+    if (!s.alive) {
+      for (int q = 0; q < 4; ++q) g[q] = C(0);
+      return;
+    }
+    C a[4];
+    for (int q = 0; q < 4; ++q) {
+      a[q] = g[q] + value_at<S>(recurrent, (row * H + u) * 4 + q);
+      if (cell.b_ih) a[q] += read<S>(cell.b_ih, q * H + u) + read<S>(cell.b_hh, q * H + u);
+    }
+    const C c_prev = before(s, u);
+    const Gates<C> out = Cell::forward(Gates<C>{a[0], a[1], a[2], a[3]}, c_prev, extra(row, u)).gates;
+    g[0] = out.i, g[1] = out.f, g[2] = out.g, g[3] = out.o;
+  }
+
+ private:
+  FUSED_LSTM_HD C before(const Step& s, int64_t u) const {
+    if (s.cut) return C(0);
+    if (!s.starts) return value_at<S>(cells, l.rows.at(s.t + (l.reverse ? 1 : -1), s.b) * l.rows.hidden + u);
+    return cell.c0 ? read<S>(cell.c0, s.b * l.rows.hidden + u) : C(0);
+  }
+  // No gate depends on h_prev, which stays zero.
+  FUSED_LSTM_HD Extra<C> extra(int64_t row, int64_t u) const {
+    Extra<C> x{};
+    x.clips = cell.clip > 0, x.clip = C(cell.clip);
+    for (int k = 0; k < Cell::kParams; ++k) x.param[k] = read<S>(cell.cell_params, k * l.rows.hidden + u);
+    for (int k = 0; k < Cell::kInputs; ++k)
+      x.input[k] = read<S>(cell.cell_inputs, (row * Cell::kInputs + k) * l.rows.hidden + u);
+    return x;
+  }
+};
+
 template <class S>
 struct UnprojectedBody {
   StatesLayout l;
@@ -116,6 +162,20 @@ int64_t pairs(const RecurrenceRows& r) { return int64_t{r.steps} * r.batch; }
 const char* gather_states(const StatesLayout& l, const void* y, void* to, Stream stream) {
   return by_dtype(
       l.dtype, [&](auto tag) { return launch(pairs(l.rows) * l.output, stream, StatesBody<decltype(tag)>{l, y, to}); });
+}
+
+const char* activate_gates(const StatesLayout& l, const CellLayout& cell, const void* cells, const void* recurrent,
+                           void* gates, Stream stream) {
+  return by_dtype(l.dtype, [&](auto tag) -> const char* {
+    using S = decltype(tag);
+    const int64_t n = pairs(l.rows) * l.rows.hidden;
+    int index = 0;
+#define FUSED_LSTM_LAUNCH(Cell) \
+  if (index++ == cell.cell) return launch(n, stream, ActivateBody<S, Cell>{l, cell, cells, recurrent, gates});
+    FUSED_LSTM_FOR_EACH_CELL(FUSED_LSTM_LAUNCH)
+#undef FUSED_LSTM_LAUNCH
+    return "there is no such cell";
+  });
 }
 
 const char* gather_unprojected(const StatesLayout& l, const void* gates, const void* cells, void* to, Stream stream) {

@@ -24,6 +24,20 @@ struct StatesLayout {
 // to: S (t, b) x [P]: h as it entered step t, scaled; zero where the row has no such step. y: at this direction's
 // columns.
 const char* gather_states(const StatesLayout&, const void* y, void* to, Stream);
+// What the cell of one direction reads besides gates and states.
+struct CellLayout {
+  int cell;
+  double clip;              // bound of c, 0: none
+  const void* b_ih;         // S [4H] or null
+  const void* b_hh;         // S [4H], like b_ih
+  const void* cell_params;  // S [params, H]
+  const void* cell_inputs;  // S (t, b) x [inputs, H]
+  const void* c0;           // S [B, H] or null
+};
+// gates: C (t, b) x [H, 4]: x * W_ih in, activated gates out; recurrent: the same of h * W_hh. cells: C (t, b) x [H] as
+// forward left them. Places without a step become zero.
+const char* activate_gates(const StatesLayout&, const CellLayout&, const void* cells, const void* recurrent,
+                           void* gates, Stream);
 // to: S (t, b) x [H]: o * tanh(c), from gates and cells as forward left them
 const char* gather_unprojected(const StatesLayout&, const void* gates, const void* cells, void* to, Stream);
 // to: S (t, b) x [columns]: from, with zeros where the row has no such step: what padding holds must not reach a product
