@@ -9,14 +9,18 @@ from __future__ import annotations
 import copy
 import io
 import pickle
+from unittest import mock
 
 import pytest
 import torch
 from torch import nn
-from torch.testing._internal.common_modules import ModuleErrorEnum, module_db
-from torch.testing._internal.common_utils import freeze_rng_state, gradcheck, gradgradcheck
 
 from fused_lstm import FusedLSTM, FusedLSTMCell
+
+# Imported, these forbid the whole process to set flags of torch.backends, which other tests do.
+with mock.patch("torch.backends.disable_global_flags"):
+    from torch.testing._internal.common_modules import ModuleErrorEnum, module_db
+    from torch.testing._internal.common_utils import freeze_rng_state, gradcheck, gradgradcheck
 
 INFOS = {
     ours: next(info for info in module_db if info.module_cls is theirs)

@@ -49,7 +49,7 @@ def module(**options: Any) -> FusedLSTM:
     return FusedLSTM(I, H, **{"num_layers": 2, "bidirectional": True, "dtype": torch.float64, **options})
 
 
-def definition(x, hx, weights, num_layers, **more):
+def definition(x, hx, weights, num_layers, *, recompute=False, **more):
     """functional.lstm as reference.lstm computes it."""
     if not isinstance(x, PackedSequence):
         return reference.lstm(x, hx, weights, num_layers, **more)
