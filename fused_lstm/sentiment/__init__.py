@@ -1,9 +1,12 @@
 """Sentiment classification with an LSTM, from raw text to a stored model and a report.
 
-On the command line: ``python -m fused_lstm.sentiment train|evaluate|predict --help``.
+On the command line: ``python -m fused_lstm.sentiment COMMAND --help``.
 
 The rooms, in the order data passes through them: `corpus` (with `grammar`, `lexicon`, `splitmix`) or `readers` and
 `folders` make `examples`; `splits` and `datasets` divide them; `tokens` and `batches` turn text into tensors; `model`
 and `training` learn; `store` keeps the model and `predictor` uses it; `metrics`, `baseline`, `samples`, `plots` and
-`report` tell; `experiment` leads one run through all of them as `options` say, `cli` with `arguments` takes the orders.
+`report` tell; `experiment` leads one run through all of them as `options` say.
+
+Orders come in by `cli`: `arguments` and `config_file` read them, `commands` holds a module for each command. A setting
+is a field of a group (`settings`): adding one there adds its flag, its key in files, help and its line in the record.
 """

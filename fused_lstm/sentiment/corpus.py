@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from .examples import Example
 from .grammar import COMPOSED, TWINS, Construction, plain
 from .lexicon import LEXICONS
+from .settings import at_least, setting, share
 from .splitmix import SplitMix64
 
 NAME = "embedded corpus"
@@ -17,6 +19,16 @@ LANGUAGES = ("both", "en", "zh")
 
 # Streams of one user seed that must not repeat one another.
 _COMPOSED_STREAM, _NOISE_STREAM = 0x5EED_C0DE, 0x0FF_0FF
+
+
+@dataclass(frozen=True)
+class CorpusOptions:
+    """Embedded corpus (without --data)."""
+
+    corpus_size: int = setting(SIZE, "sentences", at_least(20))
+    corpus_seed: int = setting(SEED, "other sentences")
+    language: str = setting("both", "English, Chinese or both", choices=LANGUAGES)
+    noise: float = setting(0.0, "flip each label with probability P", share, metavar="P")
 
 
 def generate(size: int = SIZE, seed: int = SEED, language: str = "both") -> list[Example]:

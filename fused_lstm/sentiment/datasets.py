@@ -14,7 +14,8 @@ from pathlib import Path
 from . import corpus
 from .examples import DataError, Example, RowProblems
 from .folders import find_part_files, read_class_tree
-from .readers import Fields, read_file
+from .readers import KINDS, Fields, read_file
+from .settings import setting
 from .splits import DEV, TEST, TRAIN, leaked, split, token_bag
 
 MAX_CLASSES = 1000
@@ -42,17 +43,43 @@ class Dataset:
 
 
 @dataclass(frozen=True)
-class DataOptions:
-    """How to read a user's data. Files may be given for any part; relative names are looked up in the folder first."""
+class ReadingOptions:
+    """How data is read."""
 
-    fields: Fields = Fields()
-    kind: str | None = None
-    train_file: str | None = None
-    dev_file: str | None = None
-    test_file: str | None = None
+    data_format: str | None = setting(None, "if the file's name does not tell", choices=KINDS)
+    label_field: str | None = setting(None, "column or field with the label", metavar="NAME")
+    text_field: str | None = setting(None, "column or field with the text", metavar="NAME")
+    strict: bool = setting(False, "stop at the first row that cannot be read")
+
+    @property
+    def fields(self) -> Fields:
+        return Fields(self.label_field, self.text_field)
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """Data."""
+
+    data: str | None = setting(None, "labelled texts (see below); the embedded corpus without it", metavar="PATH")
+    train_file: str | None = setting(None, "file for train, looked up in the folder PATH first")
+    dev_file: str | None = setting(None, "the same for dev")
+    test_file: str | None = setting(None, "the same for test")
 
     def files(self) -> dict[str, str | None]:
         return {TRAIN: self.train_file, DEV: self.dev_file, TEST: self.test_file}
+
+
+def open_dataset(data: DataOptions, reading: ReadingOptions, embedded: corpus.CorpusOptions) -> Dataset:
+    """The user's data if any was named, else the embedded corpus; what could not be read stands in the notes."""
+    if data.data is not None or data.train_file is not None:
+        problems = RowProblems(reading.strict)
+        dataset = load_dataset(data, reading, problems)
+        dataset.notes += problems.lines()
+        return dataset
+    for part, file in data.files().items():
+        if file is not None:
+            raise DataError(f"--{part}-file needs --data or --train-file beside it")
+    return embedded_dataset(embedded.corpus_size, embedded.corpus_seed, embedded.language, embedded.noise)
 
 
 def embedded_dataset(
@@ -68,13 +95,14 @@ def embedded_dataset(
     return Dataset(corpus.NAME, parts[TRAIN], parts[DEV], parts[TEST], composed, notes, embedded=True)
 
 
-def load_dataset(path: Path | None, options: DataOptions, problems: RowProblems) -> Dataset:
+def load_dataset(data: DataOptions, reading: ReadingOptions, problems: RowProblems) -> Dataset:
     """The user's data, parts that are not given being taken from the training part by hash of the text.
 
     Raises `DataError` if nothing usable is found; single bad rows go to ``problems``.
     """
-    given = _read_parts(path, options, problems)
-    name = str(path or options.train_file)
+    path = None if data.data is None else Path(data.data)
+    given = _read_parts(path, reading, data.files(), problems)
+    name = str(path or data.train_file)
     if not given.get(TRAIN):
         raise DataError(
             f"{name}: no training examples found; expected a file of labelled texts, a folder with train.tsv, "
@@ -100,11 +128,11 @@ def load_dataset(path: Path | None, options: DataOptions, problems: RowProblems)
     return dataset
 
 
-def load_part(path: Path, part: str, options: DataOptions, problems: RowProblems) -> list[Example]:
+def load_part(path: Path, part: str, options: ReadingOptions, problems: RowProblems) -> list[Example]:
     """The examples to evaluate on: the whole of a single file, or one part of a folder."""
     if path.is_file():
-        return read_file(path, options.fields, problems, options.kind)
-    given = _read_parts(path, options, problems)
+        return read_file(path, options.fields, problems, options.data_format)
+    given = _read_parts(path, options, {}, problems)
     if part not in given:
         raise DataError(
             f"{path}: has no {part} part; it has {', '.join(given) or 'nothing readable'}; choose one with --part"
@@ -112,9 +140,11 @@ def load_part(path: Path, part: str, options: DataOptions, problems: RowProblems
     return given[part]
 
 
-def _read_parts(path: Path | None, options: DataOptions, problems: RowProblems) -> dict[str, list[Example]]:
-    """The parts that are there; a file named by an option wins over what the folder holds."""
-    files = {part: Path(name) for part, name in options.files().items() if name is not None}
+def _read_parts(
+    path: Path | None, options: ReadingOptions, named: dict[str, str | None], problems: RowProblems
+) -> dict[str, list[Example]]:
+    """The parts that are there; a file in ``named`` wins over what the folder holds."""
+    files = {part: Path(name) for part, name in named.items() if name is not None}
     given: dict[str, list[Example]] = {}
     if path is not None and not path.exists():
         raise DataError(f"{path}: no such file or folder")
@@ -125,7 +155,8 @@ def _read_parts(path: Path | None, options: DataOptions, problems: RowProblems) 
             given = read_class_tree(path, problems)
     elif path is not None:
         files = {TRAIN: path} | files
-    return given | {part: read_file(file, options.fields, problems, options.kind) for part, file in files.items()}
+    kind = options.data_format
+    return given | {part: read_file(file, options.fields, problems, kind) for part, file in files.items()}
 
 
 def _check_classes(dataset: Dataset) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from .errors import UserError
+
 
 class Example(NamedTuple):
     """One labelled text. ``kind`` names the construction for texts of the embedded corpus, else it is empty."""
@@ -13,7 +15,7 @@ class Example(NamedTuple):
     kind: str = ""
 
 
-class DataError(Exception):
+class DataError(UserError):
     """The data as a whole cannot be used; the message names file, expectation, finding and remedy."""
 
 

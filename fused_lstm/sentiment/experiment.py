@@ -9,7 +9,7 @@ import platform
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -18,18 +18,19 @@ from .baseline import Baseline, BaselineUnavailable, run_baseline
 from .batches import NumberedTexts
 from .datasets import Dataset
 from .examples import Example
-from .model import ModelConfig, SentimentClassifier
+from .model import SentimentClassifier
 from .options import RunOptions
 from .plots import PlotsUnavailable, draw_plots
 from .predictor import number_examples, predict_texts
 from .report import PartResult, RunReport
 from .samples import sample_texts
 from .splits import TEST
-from .store import ModelSettings, StoredModel, prepare_folder, require_safetensors, save
+from .store import ModelSettings, StoredModel, prepare_folder, require_safetensors, save, write_json
 from .tokens import Vocabulary, tokenize
 from .training import EpochMetrics, TrainResult, evaluate, fit
 
 COMPOSE = "compose"
+SETTINGS = "settings.json"  # --config takes it: the same run again
 Say = Callable[[str], None]
 
 
@@ -37,6 +38,7 @@ def run(dataset: Dataset, options: RunOptions, folder: Path, say: Say) -> RunRep
     """Trains on ``dataset``, writes model and report into ``folder``, tells a person about it through ``say``."""
     require_safetensors()
     prepare_folder(folder)
+    write_json(folder / SETTINGS, options.nested())
     counts = {"train": len(dataset.train), "dev": len(dataset.dev), "test": len(dataset.test)}
     if dataset.composed:
         counts[COMPOSE] = len(dataset.composed)
@@ -57,7 +59,7 @@ def run(dataset: Dataset, options: RunOptions, folder: Path, say: Say) -> RunRep
     }
     say(
         f"Model: {parameters:,} parameters, vocabulary {len(model.vocabulary):,}, "
-        f"LSTM {options.lstm}, {environment['threads']} thread(s)"
+        f"LSTM {options.machine.lstm}, {environment['threads']} thread(s)"
     )
     result = _train(model, dataset, options, say)
     save(folder, network, model.vocabulary, model.settings)
@@ -94,28 +96,17 @@ def evaluate_part(model: StoredModel, examples: Sequence[Example]) -> PartResult
 
 def _untrained(dataset: Dataset, options: RunOptions) -> StoredModel:
     tokens = (tokenize(example.text) for example in dataset.train)
-    vocabulary = Vocabulary.build(tokens, options.min_count, options.max_vocabulary)
-    config = ModelConfig(
-        vocabulary=len(vocabulary),
-        classes=len(dataset.classes),
-        embedding=options.embedding,
-        hidden=options.hidden,
-        layers=options.layers,
-        bidirectional=options.bidirectional,
-        pooling=options.pooling,
-        dropout=options.dropout,
-        embedding_dropout=options.embedding_dropout,
-        word_dropout=options.word_dropout,
-    )
+    vocabulary = Vocabulary.build(tokens, options.tokens.min_count, options.tokens.max_vocabulary)
+    config = replace(options.model, vocabulary=len(vocabulary), classes=len(dataset.classes))
     settings = ModelSettings(
         model=config,
         classes=tuple(dataset.classes),
-        max_length=options.max_length,
+        max_length=options.tokens.max_length,
         trained_on=dataset.name,
         embedded=dataset.embedded,
-        training=asdict(options.training) | {"lstm": options.lstm},
+        training=options.flat(),
     )
-    return StoredModel(SentimentClassifier(config, options.lstm), vocabulary, settings)
+    return StoredModel(SentimentClassifier(config, options.machine.lstm), vocabulary, settings)
 
 
 def _train(model: StoredModel, dataset: Dataset, options: RunOptions, say: Say) -> TrainResult:
@@ -136,12 +127,12 @@ def _train(model: StoredModel, dataset: Dataset, options: RunOptions, say: Say) 
 
 
 def _baseline(dataset: Dataset, options: RunOptions, notes: list[str]) -> Baseline | None:
-    if not options.baseline:
+    if not options.report.baseline:
         notes.append("The linear baseline was not asked for.")
         return None
     others = {TEST: dataset.test, COMPOSE: dataset.composed}
     try:
-        return run_baseline(dataset.train, dataset.dev, others, dataset.classes, options.baseline_order)
+        return run_baseline(dataset.train, dataset.dev, others, dataset.classes, options.report.baseline_order)
     except BaselineUnavailable as error:
         notes.append(f"No baseline row: {error}.")
         return None
@@ -150,7 +141,7 @@ def _baseline(dataset: Dataset, options: RunOptions, notes: list[str]) -> Baseli
 def _plots(
     folder: Path, result: TrainResult, test: PartResult, options: RunOptions, notes: list[str]
 ) -> list[str]:
-    if not options.plots or not result.history:
+    if not options.report.plots or not result.history:
         return []
     try:
         return [path.name for path in draw_plots(folder, result.history, test.evaluation)]

@@ -9,31 +9,37 @@ from torch import Tensor, nn
 from torch.nn.functional import dropout
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from .errors import UserError
+from .settings import at_least, rate, setting
 from .tokens import PAD_ID, UNKNOWN_ID
 
 POOLINGS = ("max", "mean", "last")
 BACKENDS = ("fused", "torch")
 
 
-class BackendError(Exception):
+class BackendError(UserError):
     """The LSTM that was asked for cannot be used on this machine."""
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Sizes and rates that, with the weights, define a classifier. ``vocabulary`` counts the special tokens too."""
+    """Model.
 
-    vocabulary: int
-    classes: int
-    embedding: int = 128
-    hidden: int = 128
-    layers: int = 1
-    bidirectional: bool = True
-    pooling: str = "max"
-    dropout: float = 0.5
-    embedding_dropout: float = 0.3
-    word_dropout: float = 0.1
-    forget_bias: float = 1.0
+    Sizes and rates that, with the weights, define a classifier. ``vocabulary``, which counts the special tokens too,
+    and ``classes`` come from the data.
+    """
+
+    vocabulary: int = 0
+    classes: int = 0
+    embedding: int = setting(128, "size of a word vector", at_least(1))
+    hidden: int = setting(128, "LSTM units in each direction", at_least(1))
+    layers: int = setting(1, "LSTM layers", at_least(1))
+    bidirectional: bool = setting(True, "read in both directions")
+    pooling: str = setting("max", "what the classifier sees of the LSTM's outputs", choices=POOLINGS)
+    dropout: float = setting(0.5, "before the classifier and between layers", rate, metavar="P")
+    embedding_dropout: float = setting(0.3, "on word vectors, one mask for a text", rate, metavar="P")
+    word_dropout: float = setting(0.1, "words replaced by the unknown word in training", rate, metavar="P")
+    forget_bias: float = setting(1.0, "where the forget gate starts")
 
 
 class SentimentClassifier(nn.Module):

@@ -1,10 +1,18 @@
-"""What a user can set about a run, beside the data, and the values that suit a data set."""
+"""Everything a user can set about a training run, in groups, and the values that suit a data set."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import argparse
+from dataclasses import Field, asdict, dataclass, fields, replace
 from typing import Any
 
+from .corpus import CorpusOptions
+from .datasets import DataOptions, ReadingOptions
+from .machine import MachineOptions
+from .model import ModelConfig
+from .report_options import ReportOptions
+from .settings import plain_default, settings_of, updated, value_text
+from .tokens import TokenOptions
 from .training import TrainSettings
 
 MANY_TEXTS = 40_000
@@ -12,55 +20,65 @@ MANY_TEXTS = 40_000
 
 @dataclass(frozen=True)
 class RunOptions:
-    """Model, training and report of one run. ``threads`` None: torch's own choice."""
+    """All groups of settings of one run."""
 
-    embedding: int = 128
-    hidden: int = 128
-    layers: int = 1
-    bidirectional: bool = True
-    pooling: str = "max"
-    dropout: float = 0.5
-    embedding_dropout: float = 0.3
-    word_dropout: float = 0.1
-    min_count: int = 2
-    max_vocabulary: int = 50_000
-    max_length: int = 512
+    data: DataOptions = DataOptions()
+    reading: ReadingOptions = ReadingOptions()
+    corpus: CorpusOptions = CorpusOptions()
+    tokens: TokenOptions = TokenOptions()
+    model: ModelConfig = ModelConfig()
     training: TrainSettings = TrainSettings()
-    lstm: str = "fused"
-    threads: int | None = None
-    baseline: bool = True
-    baseline_order: int = 2
-    plots: bool = True
+    report: ReportOptions = ReportOptions()
+    machine: MachineOptions = MachineOptions()
+
+    @classmethod
+    def groups(cls) -> dict[str, type]:
+        """The group dataclasses by the name of their attribute."""
+        return {f.name: type(f.default) for f in fields(cls)}
+
+    def set(self, **values: Any) -> RunOptions:
+        """The same options with settings of any group replaced by name."""
+        return self.given(argparse.Namespace(**values))
+
+    def given(self, namespace: argparse.Namespace) -> RunOptions:
+        """The same options with everything replaced that was given."""
+        return replace(self, **{name: updated(getattr(self, name), namespace) for name in self.groups()})
+
+    def nested(self) -> dict[str, dict[str, Any]]:
+        """All settings by group and name: what `config_file` reads."""
+        result = {}
+        for name in self.groups():
+            group = getattr(self, name)
+            result[name] = {key: value for key, value in asdict(group).items() if key in settings_of(group)}
+        return result
 
     def flat(self) -> dict[str, Any]:
-        """All settings by name, those of training among them."""
-        settings = asdict(self)
-        training = settings.pop("training")
-        return settings | training
+        """All settings by name."""
+        return {name: value for group in self.nested().values() for name, value in group.items()}
 
 
 # Chosen on dev parts: a small model for the embedded corpus, large batches for many texts. The small model is quickest
 # on one thread, and one thread gives everyone the same bits.
-EMBEDDED = RunOptions(
+EMBEDDED = RunOptions().set(
     embedding=48,
     hidden=48,
     dropout=0.2,
     embedding_dropout=0.1,
     word_dropout=0.02,
     min_count=1,
-    training=TrainSettings(epochs=5, batch_size=32, lr=5e-3),
+    epochs=5,
+    batch_size=32,
+    lr=5e-3,
     threads=1,
     baseline_order=4,
 )
-FEW = RunOptions(
-    embedding=200,
-    hidden=200,
-    dropout=0.6,
-    embedding_dropout=0.5,
-    word_dropout=0.05,
-    training=TrainSettings(epochs=6),
+FEW = RunOptions().set(
+    embedding=200, hidden=200, dropout=0.6, embedding_dropout=0.5, word_dropout=0.05, epochs=6
 )
-MANY = RunOptions(training=TrainSettings(epochs=4, batch_size=128))
+MANY = RunOptions().set(epochs=4, batch_size=128)
+PRESETS_TEXT = (
+    f"Three defaults in brackets: for the embedded corpus / below / from {MANY_TEXTS:,} training texts on."
+)
 
 
 def defaults_for(embedded: bool, train_size: int) -> RunOptions:
@@ -70,23 +88,9 @@ def defaults_for(embedded: bool, train_size: int) -> RunOptions:
     return MANY if train_size >= MANY_TEXTS else FEW
 
 
-def _word(value: Any) -> str:
-    if value is None:
-        return "all"
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def describe_defaults() -> str:
-    """The defaults in one paragraph, those that differ in the order of `EMBEDDED`, `FEW`, `MANY`."""
-    same, different = [], []
-    for name, embedded in EMBEDDED.flat().items():
-        values = [embedded, FEW.flat()[name], MANY.flat()[name]]
-        if isinstance(embedded, bool) or name == "lstm":
-            continue
-        words = [_word(value) for value in values]
-        target = same if len(set(words)) == 1 else different
-        target.append(f"{name.replace('_', '-')} {' / '.join(dict.fromkeys(words) if target is same else words)}")
-    return (
-        f"Defaults: {', '.join(same)}.\n"
-        f"For the embedded corpus / below / from {MANY_TEXTS:,} training texts on: {', '.join(different)}."
-    )
+def default_text(setting: Field) -> str:
+    """The default of a setting for the help: three values where they depend on the data."""
+    values = [options.flat()[setting.name] for options in (EMBEDDED, FEW, MANY)]
+    if len(set(values)) == 1:
+        return plain_default(setting)
+    return " / ".join("all" if value is None else value_text(value) for value in values)

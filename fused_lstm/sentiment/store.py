@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from .errors import UserError
 from .model import ModelConfig, SentimentClassifier
 from .tokens import Vocabulary
 
@@ -21,7 +22,7 @@ FORMAT, VERSION = "fused_lstm.sentiment", 1
 CONFIG, VOCABULARY, WEIGHTS = "config.json", "vocab.json", "model.safetensors"
 
 
-class StoreError(Exception):
+class StoreError(UserError):
     """A model folder cannot be written or read; the message names the file and the remedy."""
 
 

@@ -10,6 +10,9 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from .settings import at_least, setting
 
 PAD, UNKNOWN = "<pad>", "<unk>"
 PAD_ID, UNKNOWN_ID = 0, 1
@@ -25,6 +28,15 @@ _TOKEN = re.compile(
     r"|[^\w\s]"
 )
 _APOSTROPHES = str.maketrans({"\u2019": "'", "\u02bc": "'", "\uff07": "'"})
+
+
+@dataclass(frozen=True)
+class TokenOptions:
+    """Words."""
+
+    min_count: int = setting(2, "rarer words are unknown", at_least(1))
+    max_vocabulary: int = setting(50_000, "most frequent words kept", at_least(1))
+    max_length: int = setting(512, "longer texts keep both ends (tokens)", at_least(1))
 
 
 def tokenize(text: str) -> list[str]:

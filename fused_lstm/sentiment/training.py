@@ -13,27 +13,29 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from .batches import Batch, NumberedTexts
+from .errors import UserError
 from .metrics import Evaluation
 from .model import SentimentClassifier
+from .settings import at_least, nonnegative, positive, setting
 
 EVALUATION_BATCH = 256
 
 
-class TrainingError(Exception):
+class TrainingError(UserError):
     """Training cannot go on; the message says what to change."""
 
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """How to train. ``patience`` is the number of epochs without progress on dev after which training stops."""
+    """Training."""
 
-    epochs: int = 10
-    batch_size: int = 64
-    lr: float = 2e-3
-    weight_decay: float = 0.0
-    clip: float = 1.0
-    patience: int = 3
-    seed: int = 1
+    epochs: int = setting(10, "at most; the best one on dev is kept", at_least(1))
+    batch_size: int = setting(64, "texts in a batch", at_least(1))
+    lr: float = setting(2e-3, "AdamW step size at the start, decays linearly to 0", positive)
+    weight_decay: float = setting(0.0, "of AdamW", nonnegative)
+    clip: float = setting(1.0, "largest norm of the gradient", positive)
+    patience: int = setting(3, "stop after N epochs without progress on dev", at_least(1))
+    seed: int = setting(1, "same seed and threads, same model")
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from fused_lstm.sentiment import training
-from fused_lstm.sentiment.cli import EMBEDDED_WARNING, main
+from fused_lstm.sentiment.cli import main
+from fused_lstm.sentiment.commands.predict import EMBEDDED_WARNING
 from fused_lstm.sentiment.store import save
 
 from .conftest import easy_examples

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fused_lstm.sentiment.datasets import DataOptions, embedded_dataset, load_dataset, load_part
+from fused_lstm.sentiment.datasets import DataOptions, ReadingOptions, embedded_dataset, load_dataset, load_part
 from fused_lstm.sentiment.examples import DataError, RowProblems
 
 
@@ -19,7 +19,8 @@ def rows(name, count):
 
 
 def load(path, **options):
-    return load_dataset(path, DataOptions(**options), RowProblems())
+    data = DataOptions(data=None if path is None else str(path), **options)
+    return load_dataset(data, ReadingOptions(), RowProblems())
 
 
 def test_one_file_is_divided(tmp_path):
@@ -108,11 +109,11 @@ def test_a_part_without_usable_rows(tmp_path):
 
 def test_load_part(tmp_path):
     file = write(tmp_path / "one" / "anything.tsv", rows("a", 7))
-    assert len(load_part(file, "test", DataOptions(), RowProblems())) == 7
+    assert len(load_part(file, "test", ReadingOptions(), RowProblems())) == 7
     write(tmp_path / "two" / "test.tsv", rows("b", 4))
-    assert len(load_part(tmp_path / "two", "test", DataOptions(), RowProblems())) == 4
+    assert len(load_part(tmp_path / "two", "test", ReadingOptions(), RowProblems())) == 4
     with pytest.raises(DataError, match="has no dev part; it has test"):
-        load_part(tmp_path / "two", "dev", DataOptions(), RowProblems())
+        load_part(tmp_path / "two", "dev", ReadingOptions(), RowProblems())
 
 
 def test_embedded_dataset():

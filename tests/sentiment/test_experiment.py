@@ -3,32 +3,30 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 
 import pytest
 
-from fused_lstm.sentiment.datasets import DataOptions, embedded_dataset, load_dataset
+from fused_lstm.sentiment.datasets import DataOptions, ReadingOptions, embedded_dataset, load_dataset
 from fused_lstm.sentiment.examples import Example, RowProblems
 from fused_lstm.sentiment.experiment import evaluate_part, run
 from fused_lstm.sentiment.options import EMBEDDED, FEW
 from fused_lstm.sentiment.store import CONFIG, StoreError, load
-from fused_lstm.sentiment.training import TrainSettings
 
 
 def quick(**changes):
-    options = replace(FEW, embedding=12, hidden=10, dropout=0.1, baseline=False, plots=False)
-    return replace(options, training=TrainSettings(epochs=3, batch_size=8, lr=2e-2), **changes)
+    small = FEW.set(embedding=12, hidden=10, dropout=0.1, baseline=False, plots=False, epochs=3, batch_size=8, lr=2e-2)
+    return small.set(**changes)
 
 
 @pytest.fixture
 def easy(easy_tsv):
-    return load_dataset(easy_tsv, DataOptions(), RowProblems())
+    return load_dataset(DataOptions(data=str(easy_tsv)), ReadingOptions(), RowProblems())
 
 
 def test_default_settings_learn_the_order_of_words(tmp_path):
     """Half the default corpus, Chinese alone, must already be learnt; a bag of words gets 62.5 %."""
     dataset = embedded_dataset(4000, language="zh")
-    options = replace(EMBEDDED, baseline=False, plots=False)
+    options = EMBEDDED.set(baseline=False, plots=False)
     report = run(dataset, options, tmp_path / "run", lambda line: None)
     assert report.parts["test"].evaluation.accuracy >= 0.99
     assert 0.7 < report.parts["compose"].evaluation.accuracy
@@ -42,7 +40,8 @@ def test_everything_is_written_and_said(easy, tmp_path):
     said: list[str] = []
     report = run(easy, quick(baseline=True, plots=True), tmp_path / "run", said.append)
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
-        "config.json", "confusion.png", "curves.png", "metrics.json", "model.safetensors", "report.md", "vocab.json"
+        "config.json", "confusion.png", "curves.png", "metrics.json", "model.safetensors", "report.md",
+        "settings.json", "vocab.json",
     ]
     assert report.plots == ["curves.png", "confusion.png"]
     assert report.baseline.parts["test"].accuracy == 1.0
