@@ -11,10 +11,12 @@ tensor which of its axes is the additional one, or None.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 X, PARAMS, BATCH_SIZES, LENGTHS = 0, 4, 5, 6
@@ -65,6 +67,7 @@ def backward(
     folded = reserve_dim is None and y_dim is not None
     rectangle = tensors[LENGTHS] is None
     rows = _rows(tensors[X], dims[X], axes[X])
+    kept_by = _Layout(lies_as_on_cuda(tensors[X]), batch_first, gates_kept)
     if (
         _shared(tensors, dims, weight_dims)
         and reserve_dim is None
@@ -72,7 +75,7 @@ def backward(
         and None not in answer_axes
     ):
         if not folded:
-            reserve = _join(*(part.repeat(1, 1, size, 1) for part in _by_row(reserve, rows, gates_kept)))
+            reserve = kept_by.repeated(reserve, rows, _hidden(weights), size)
         gradients = call(
             _fold_all(cotangents, cotangent_dims, (axes[X], 1, 1), size),
             _fold_all(tensors, dims, axes, size),
@@ -86,7 +89,7 @@ def backward(
         if not folded:
             return _select(reserve, reserve_dim, n)
         if rectangle:
-            return _join(*(part[:, :, n * rows : (n + 1) * rows] for part in _by_row(reserve, size * rows, gates_kept)))
+            return kept_by.part(reserve, size * rows, _hidden(entry_weights), n * rows, rows)
         return run_forward(entry, entry_weights)[3]  # rows of all entries are sorted by length there
 
     groups = (cotangents, cotangent_dims), (tensors, dims), (weights, weight_dims)
@@ -181,18 +184,55 @@ def _unfold(t: Tensor, axis: int, size: int) -> Tensor:
     return t.unflatten(axis, (size, t.shape[axis] // size))
 
 
-# The reserve of a rectangle, row by row: ReserveLayout in csrc/core/reserve.h, gates first, then cells.
+def _hidden(weights: Tensors) -> int:
+    return weights[0].shape[0] // 4
 
 
-def _by_row(reserve: Tensor, rows: int, gates_kept: bool) -> tuple[Tensor, Tensor]:
-    D, pairs, width = reserve.shape
-    hidden = width // 5 if gates_kept else width
-    cells = D * pairs * hidden
-    gates, cells = reserve.flatten().split([reserve.numel() - cells, cells])
-    steps = pairs // rows if rows else 0
-    return gates.reshape(D, steps, rows, width - hidden), cells.reshape(D, steps, rows, hidden)
+def lies_as_on_cuda(x: Tensor) -> bool:
+    """Whether the operator that serves ``x`` keeps what backward needs as on a GPU."""
+    return x.device.type == "cuda"
 
 
-def _join(gates: Tensor, cells: Tensor) -> Tensor:
-    D, steps, rows, hidden = cells.shape
-    return torch.cat([gates.flatten(), cells.flatten()]).view(D, steps * rows, gates.shape[-1] + hidden)
+@dataclass(frozen=True)
+class _Layout:
+    """How the reserve of a rectangle lies: gates, then cells, each [D, pairs of step and row, units].
+
+    CPU (``ReserveLayout`` in csrc/core/reserve.h): steps before rows, units padded. CUDA (``gates_in`` in
+    csrc/binding/cuda_call.h): pairs in the order of x, no padding, and what the shape has too much lies at the end.
+    """
+
+    cuda: bool
+    batch_first: bool
+    gates_kept: bool
+
+    @property
+    def _axis(self) -> int:
+        return 1 if self.cuda and self.batch_first else 2
+
+    def _split(self, reserve: Tensor, rows: int, hidden: int) -> tuple[Tensor, Tensor]:
+        D, pairs, width = reserve.shape
+        if not self.cuda:
+            hidden = width // 5 if self.gates_kept else width
+        gates = 4 * hidden if self.gates_kept else 0
+        steps = pairs // rows if rows else 0
+        order = (rows, steps) if self._axis == 1 else (steps, rows)
+        flat, begin = reserve.flatten(), D * pairs * gates
+        return (
+            flat[:begin].reshape(D, *order, gates),
+            flat[begin : begin + D * pairs * hidden].reshape(D, *order, hidden),
+        )
+
+    def _join(self, gates: Tensor, cells: Tensor, like: Tensor) -> Tensor:
+        D, pairs, width = len(cells), cells.shape[1] * cells.shape[2], like.shape[-1]
+        joined = torch.cat([gates.flatten(), cells.flatten()])
+        return pad(joined, (0, D * pairs * width - joined.numel())).view(D, pairs, width)
+
+    def repeated(self, reserve: Tensor, rows: int, hidden: int, size: int) -> Tensor:
+        """The reserve of ``size`` times the same rows."""
+        times = [size if axis == self._axis else 1 for axis in range(4)]
+        return self._join(*(part.repeat(times) for part in self._split(reserve, rows, hidden)), reserve)
+
+    def part(self, reserve: Tensor, rows: int, hidden: int, begin: int, count: int) -> Tensor:
+        """The reserve of ``count`` of its ``rows``."""
+        parts = (part.narrow(self._axis, begin, count) for part in self._split(reserve, rows, hidden))
+        return self._join(*parts, reserve)

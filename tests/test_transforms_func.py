@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 
 import pytest
 import torch
+from cuda_emulated import cuda_code_for_cpu_tensors
 from layer_cases import FEATURES, Layer
 from torch import nn
 from torch.func import functional_call, grad, hessian, jacfwd, jacrev, jvp, stack_module_state, vjp, vmap
@@ -51,9 +53,15 @@ def one_by_one(function, *stacks: dict) -> tuple:
     return torch.utils._pytree.tree_map(lambda *ts: torch.stack(ts), *found)
 
 
+@pytest.fixture(params=["cpu code", "cuda code"])
+def code(request):
+    with cuda_code_for_cpu_tensors() if request.param == "cuda code" else contextlib.nullcontext():
+        yield
+
+
 @pytest.mark.parametrize("over", ["inputs", "weights", "everything"])
 @pytest.mark.parametrize("feature", SOME)
-def test_vmap(feature, over):
+def test_vmap(feature, over, code):
     first, variables, constants = batch_of(feature, over)
     expected = one_by_one(lambda v, k: call(first, reference.lstm_layer, v, k), variables, constants)
     actual = vmap(lambda v, k: call(first, functional.lstm_layer, v, k))(variables, constants)
@@ -62,7 +70,7 @@ def test_vmap(feature, over):
 
 @pytest.mark.parametrize("over", ["inputs", "weights", "everything"])
 @pytest.mark.parametrize("feature", SOME)
-def test_gradients_inside_and_outside_of_vmap(feature, over):
+def test_gradients_inside_and_outside_of_vmap(feature, over, code):
     first, variables, constants = batch_of(feature, over)
     wanted = first.variables
 
