@@ -235,7 +235,7 @@ def test_autocast_runs_in_bfloat16(device, family):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-def test_same_bits_twice(device, family, dtype):
+def test_same_bits_every_time(device, family, dtype):
     _, ours = pair(device, dtype, num_layers=2, bidirectional=True)
     x, lengths = sequence(ours), LENGTHS.to(device)
 
@@ -244,7 +244,7 @@ def test_same_bits_twice(device, family, dtype):
         return with_gradients(ours, x, (y, h, c), (torch.ones_like(y), torch.ones_like(h), torch.ones_like(c)))
 
     first = run()
-    for _ in range(3):
+    for _ in range(500 if device == "cuda" else 3):  # a race may show once in hundreds of launches
         assert all(torch.equal(a, b) for a, b in zip(run(), first, strict=True))
 
 
