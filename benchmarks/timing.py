@@ -1,66 +1,111 @@
-"""Ratios that a noisy machine cannot bend: A and B in turn, in one process, and the median of what each pair says."""
+"""Races: ours against rivals, in turn and in one process, until the ratio is known well enough or time is up.
+
+A ratio is the median over rounds of (time of the rival / time of ours) within one round: what slows the machine down
+for longer than a round hits both.
+"""
 
 from __future__ import annotations
 
 import statistics
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from .stats import interval
+
+Call = Callable[[], object]
+WITHIN = 0.03  # of the ratio: the half width of its interval that ends a race
+FEWEST_ROUNDS, FIRST_LOOK, LOOK_GROWTH, MOST_ROUNDS = 6, 9, 1.5, 400
+
+
+class Clock(Protocol):
+    def calls(self, call: Call) -> int:
+        """How many calls make one sample."""
+
+    def sample(self, call: Call, calls: int) -> float:
+        """Seconds of one call, the mean over so many."""
 
 
 @dataclass(frozen=True)
-class Pair:
-    ratio: float  # median of time A / time B, pair by pair
-    low: float  # quartiles of the same
+class Duel:
+    """One rival against ours."""
+
+    ratio: float
+    low: float  # 95 % interval of the ratio, by order statistics
     high: float
-    seconds_a: float  # medians, each on its own
-    seconds_b: float
-    best_b: float
-    pairs: int
+    seconds: float  # medians, each on its own
+    ours: float
+    best_ours: float
+    rounds: int
+
+    @property
+    def noisy(self) -> bool:
+        return not narrow(self.ratio, self.low, self.high)
 
 
-def clock_for(threads: int) -> Callable[[], float]:
-    """One thread: its CPU time, which leaves out the times when it was preempted. More: the wall."""
-    if threads == 1:
-        return lambda: time.clock_gettime(time.CLOCK_THREAD_CPUTIME_ID)
-    return time.perf_counter
+def narrow(ratio: float, low: float, high: float) -> bool:
+    return high - low <= 2 * WITHIN * ratio
 
 
-def compare(
-    a: Callable[[], object], b: Callable[[], object], *, threads: int, pairs: int = 15, sample: float = 0.03
-) -> Pair:
-    """Times ``a`` and ``b`` in turn, ``pairs`` times, each sample lasting at least ``sample`` seconds of calls."""
-    clock = clock_for(threads)
+@dataclass
+class _Rival:
+    call: Call
+    calls: int
+    times: list[float] = field(default_factory=list)
+    ours: list[float] = field(default_factory=list)
+    done: bool = False
 
-    def calls_for(f: Callable[[], object]) -> int:
-        f()
-        start = clock()
-        f()
-        return max(1, int(sample / max(clock() - start, 1e-6)))
+    def duel(self) -> Duel:
+        ratios = [a / b for a, b in zip(self.times, self.ours)]
+        return Duel(
+            statistics.median(ratios),
+            *interval(ratios),
+            statistics.median(self.times),
+            statistics.median(self.ours),
+            min(self.ours),
+            len(ratios),
+        )
 
-    def measure(f: Callable[[], object], calls: int) -> float:
-        start = clock()
-        for _ in range(calls):
-            f()
-        return (clock() - start) / calls
 
-    calls_a, calls_b = calls_for(a), calls_for(b)
-    times_a, times_b = [], []
-    for i in range(pairs):
-        if i % 2:  # who goes first changes: neither always finds the other's cache
-            times_b.append(measure(b, calls_b))
-            times_a.append(measure(a, calls_a))
-        else:
-            times_a.append(measure(a, calls_a))
-            times_b.append(measure(b, calls_b))
-    ratios = [x / y for x, y in zip(times_a, times_b, strict=True)]
-    low, _, high = statistics.quantiles(ratios, n=4)
-    return Pair(
-        statistics.median(ratios),
-        low,
-        high,
-        statistics.median(times_a),
-        statistics.median(times_b),
-        min(times_b),
-        pairs,
-    )
+def race(
+    ours: Call,
+    rivals: Mapping[str, Call],
+    clock_of: Clock | Mapping[str, Clock],
+    *,
+    seconds: float = 4.0,
+    now: Callable[[], float],
+    rounds: int = MOST_ROUNDS,
+) -> dict[str, Duel]:
+    """Each round times ours and every rival that is still open, the order turned round each time.
+
+    ``seconds`` by ``now`` bound the race, but everybody runs FIRST_LOOK rounds, or FEWEST_ROUNDS where these
+    take longer than that. ``clock_of`` names a clock for each rival, and for ours by the empty name.
+    """
+    clock = (lambda name: clock_of[name]) if isinstance(clock_of, Mapping) else (lambda name: clock_of)
+    start = now()
+    our_calls = clock("").calls(ours)
+    state = {name: _Rival(call, clock(name).calls(call)) for name, call in rivals.items()}
+    look, done, begun = FIRST_LOOK, 0, now()
+    while done < rounds and any(not rival.done for rival in state.values()):
+        _round(done, ours, our_calls, state, clock)
+        done += 1
+        each, late = (now() - begun) / done, now() - start
+        if done >= look:
+            look = int(look * LOOK_GROWTH)
+            for rival in state.values():
+                rival.done = rival.done or not rival.duel().noisy
+        if late + each > seconds and done >= (FEWEST_ROUNDS if each > seconds / FIRST_LOOK else FIRST_LOOK):
+            break
+    return {name: rival.duel() for name, rival in state.items()}
+
+
+def _round(number: int, ours: Call, our_calls: int, state: dict[str, _Rival], clock: Callable[[str], Clock]) -> None:
+    names = ["", *(name for name, rival in state.items() if not rival.done)]
+    turn = number % len(names)
+    times = {}
+    for name in names[turn:] + names[:turn]:
+        call, calls = (ours, our_calls) if not name else (state[name].call, state[name].calls)
+        times[name] = clock(name).sample(call, calls)
+    for name in names[1:]:
+        state[name].times.append(times[name])
+        state[name].ours.append(times[""])

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 
 import torch
+from torch import cuda  # one name for all that is asked of CUDA, which tests replace
 
 Call = Callable[[], object]
 SAMPLE_SECONDS = 0.08  # of timed calls for one pair of peers, about
@@ -14,13 +15,14 @@ PAIRS = (5, 15)  # at least, at most
 
 
 class Clock:
-    def __init__(self, device: str) -> None:
+    def __init__(self, device: str, where: str | None = None) -> None:
+        """``where``: the device of tensors, if another one stands in."""
         self.cuda = device == "cuda"
         size = 1 << 20
         if self.cuda:
-            size = max(64 << 20, 2 * torch.cuda.get_device_properties(0).L2_cache_size)
-            self._start, self._end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        self._buffer = torch.empty(size, dtype=torch.uint8, device=device)
+            size = max(64 << 20, 2 * cuda.get_device_properties(0).L2_cache_size)
+            self._start, self._end = (cuda.Event(enable_timing=True) for _ in range(2))
+        self._buffer = torch.empty(size, dtype=torch.uint8, device=where or device)
 
     def sample(self, call: Call) -> float:
         """Seconds of one call. The write that empties the cache also lets the host run ahead."""
@@ -57,13 +59,13 @@ class Clock:
         """A CUDA graph of the call, to be replayed; on the CPU the call itself. Warm-up runs outside of the capture."""
         if not self.cuda:
             return call
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
+        stream = cuda.Stream()
+        stream.wait_stream(cuda.current_stream())
+        with cuda.stream(stream):
             for _ in range(2):
                 call()
-        torch.cuda.current_stream().wait_stream(stream)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        cuda.current_stream().wait_stream(stream)
+        graph = cuda.CUDAGraph()
+        with cuda.graph(graph):
             call()
         return graph.replay

@@ -1,0 +1,52 @@
+"""How time is taken on each device."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from .gpu.clock import Clock as DeviceClock
+
+SAMPLE_SECONDS = 0.012  # of calls, one sample on the CPU
+
+
+class CpuClock:
+    """The wall; with one thread the CPU time of this thread, which leaves out the times when it was preempted.
+
+    A rival with threads of its own (JAX) is timed by the CPU time of the whole process there.
+    """
+
+    def __init__(self, threads: int, own_threads: bool = False) -> None:
+        if threads > 1:
+            self.now: Callable[[], float] = time.perf_counter
+            self.kind = "wall"
+        else:
+            which = time.CLOCK_PROCESS_CPUTIME_ID if own_threads else time.CLOCK_THREAD_CPUTIME_ID
+            self.now = lambda: time.clock_gettime(which)
+            self.kind = "CPU time of the process" if own_threads else "CPU time of the thread"
+
+    def calls(self, call: Callable[[], object]) -> int:
+        """The first call warms up; the second tells how long one takes."""
+        call()
+        once = self.sample(call, 1)
+        return max(1, int(SAMPLE_SECONDS / max(once, 1e-7)))
+
+    def sample(self, call: Callable[[], object], calls: int) -> float:
+        start = self.now()
+        for _ in range(calls):
+            call()
+        return (self.now() - start) / calls
+
+
+class CudaClock(DeviceClock):
+    """CUDA events around one call, the second-level cache emptied before it."""
+
+    kind = "CUDA events"
+
+    def calls(self, call: Callable[[], object]) -> int:
+        for _ in range(2):  # kernels get chosen, memory gets reserved
+            super().sample(call)
+        return 1
+
+    def sample(self, call: Callable[[], object], calls: int = 1) -> float:
+        return sum(super(CudaClock, self).sample(call) for _ in range(calls)) / calls

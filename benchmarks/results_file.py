@@ -1,0 +1,77 @@
+"""Results as JSON lines: a line of kind "run" (machine, versions, limits), then the rows measured there.
+
+``rows(path)`` gives each row with its run under "run". Lines of other kinds are kept for others to read.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+FORMAT = 2
+
+
+class FileProblem(ValueError):
+    """What is wrong with a results file, for people."""
+
+
+class Writer:
+    """Rows reach the file at once, under another name until the run is over, so that an interrupted run loses nothing
+    and a finished one is whole. The file of before stays beside it as ``*.previous.jsonl``."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.partial = path, path.with_suffix(".partial.jsonl")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = self.partial.open("w")
+
+    def write(self, record: dict) -> None:
+        self._file.write(json.dumps(record) + "\n")
+        self._file.flush()
+
+    def run(self, machine: dict) -> None:
+        self.write({"kind": "run", "format": FORMAT, **machine})
+
+    def finish(self) -> None:
+        self._file.close()
+        if self.path.exists():
+            os.replace(self.path, self.path.with_suffix(".previous.jsonl"))
+        os.replace(self.partial, self.path)
+
+
+def read(path: Path) -> list[dict]:
+    if not path.is_file():
+        raise FileProblem(f"{path} does not exist: `python -m benchmarks run --output {path}` would make it")
+    records = []
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except ValueError as error:
+            raise FileProblem(f"{path}:{number} is not JSON ({error})") from None
+        if not isinstance(record, dict) or "kind" not in record:
+            raise FileProblem(f"{path}:{number} is no line of a results file: measured before format {FORMAT}?")
+        records.append(record)
+    if not records or records[0]["kind"] != "run" or records[0].get("format") != FORMAT:
+        raise FileProblem(f"{path} does not begin with a run of format {FORMAT}: measure anew")
+    return records
+
+
+def runs(path: Path) -> list[dict]:
+    return [record for record in read(path) if record["kind"] == "run"]
+
+
+def rows(path: Path) -> list[dict]:
+    found, run = [], None
+    for record in read(path):
+        if record["kind"] == "run":
+            run = record
+        elif record["kind"] == "row":
+            found.append({**record, "run": run})
+    return found
+
+
+def key(row: dict) -> tuple:
+    """What makes two rows of different files the same measurement."""
+    return tuple(row.get(name) for name in ("section", "shape", "mode", "dtype", "threads", "device", "peer"))
