@@ -1,6 +1,6 @@
 """What the machine can do at most, measured: multiply-adds from registers, products of matrices, memory.
 
-On the CPU by a small C++ file compiled for this machine; without a compiler there are products and copies by torch only.
+On the CPU by a small C++ file compiled for this machine; without a compiler, by torch alone.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def _cpu(threads: int, dtypes: tuple[str, ...]) -> Limits:
         bandwidth = _together(threads, read) / 1e9
     else:
         bandwidth = _copy_rate("cpu", BUFFER)
-    how = "FMA and reading: own C++; GEMM: torch.mm of 1024 squared" if loaded is not None else "no compiler: torch only"
+    how = "FMA and reading: own C++; GEMM: torch.mm of 1024 squared" if loaded else "no compiler: torch alone"
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     gemm = {dtype: _gemm(dtype, "cpu", 1024, _cpu_time if threads == 1 else time.perf_counter) for dtype in dtypes}

@@ -95,7 +95,8 @@ class Bench:
     def _race(self, calls: dict[str, Call], group: Group, rows: _Rows) -> None:
         runs = {name: call.run for name, call in calls.items()}
         if len(runs) == 1:
-            runs["self"] = self.peers["self"].call(Problem(group.shape, group.dtype, group.mode, self.where), group.threads).run
+            again = Problem(group.shape, group.dtype, group.mode, self.where)
+            runs["self"] = self.peers["self"].call(again, group.threads).run
         self._timed(runs, group, rows, "")
         if self.device == "cuda":
             captured, refused = self._captured(runs, rows)
@@ -162,6 +163,7 @@ class _Rows:
                 "ours_best": duel.best_ours,
                 "ours_error": self.errors[OURS.name]["error"],
                 "rounds": duel.rounds,
+                "disturbed": duel.disturbed,
                 "clock": clock,
                 **rates(self.group, duel.ours, self.limits),
             }

@@ -1,7 +1,7 @@
 """Where the time of a layer goes: its parts by themselves, beside the time of the whole call.
 
-The parts are the functions that the layer calls (tests/native/bind_parts.cpp), on float32 and one thread, with what they
-read as warm as in a layer. What the whole takes beyond their sum is "rest": checks, allocation, rows and pointers,
+The parts are the functions that the layer calls (tests/native/bind_parts.cpp), on float32 and one thread, with what
+they read as warm as in a layer. What the whole takes beyond their sum is "rest": checks, allocation, rows and pointers,
 operands that were colder. The barrier is measured with as many threads as asked for, and counted once a step.
 """
 

@@ -93,8 +93,8 @@ class Problem:
         exact.leaf = self.leaf.detach().double().requires_grad_(self.mode == "training")
         exact.cotangent = self.cotangent.double()
         exact.states = [None if pair is None else tuple(t.double() for t in pair) for pair in self.states]
-        modules = [self.loaded(torch_module(m).to(self.device), weights) for m, weights in zip(self.modules, self.weights)]
-        modules = [m.double() for m in modules]
+        pairs = zip(self.modules, self.weights)
+        modules = [self.loaded(torch_module(m).to(self.device), weights).double() for m, weights in pairs]
         run = _by_torch if self.resets is None else _by_definition
         with torch.set_grad_enabled(self.mode == "training"):
             y, states = run(exact, modules)

@@ -6,6 +6,7 @@ for longer than a round hits both.
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -23,7 +24,9 @@ class Clock(Protocol):
         """How many calls make one sample."""
 
     def sample(self, call: Call, calls: int) -> float:
-        """Seconds of one call, the mean over so many."""
+        """Seconds of one call, the mean over so many. Sets ``disturbed`` if others kept it from running meanwhile."""
+
+    disturbed: bool
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,7 @@ class Duel:
     ours: float
     best_ours: float
     rounds: int
+    disturbed: int = 0  # rounds left out because others used the cores; counted in if too few were left
 
     @property
     def noisy(self) -> bool:
@@ -51,20 +55,20 @@ def narrow(ratio: float, low: float, high: float) -> bool:
 class _Rival:
     call: Call
     calls: int
-    times: list[float] = field(default_factory=list)
-    ours: list[float] = field(default_factory=list)
+    times: list[tuple[float, float, bool]] = field(default_factory=list)  # theirs, ours, disturbed
     done: bool = False
 
     def duel(self) -> Duel:
-        ratios = [a / b for a, b in zip(self.times, self.ours)]
+        clean = [(a, b) for a, b, disturbed in self.times if not disturbed]
+        busy = len(clean) < FEWEST_ROUNDS  # a number still, but not one to trust
+        pairs = [(a, b) for a, b, _ in self.times] if busy else clean
+        ratios = [a / b for a, b in pairs]
+        theirs, ours = zip(*pairs)
+        low, high = (-math.inf, math.inf) if busy else interval(ratios)
         return Duel(
-            statistics.median(ratios),
-            *interval(ratios),
-            statistics.median(self.times),
-            statistics.median(self.ours),
-            min(self.ours),
-            len(ratios),
-        )
+            statistics.median(ratios), low, high, statistics.median(theirs), statistics.median(ours), min(ours),
+            len(pairs), len(self.times) - len(clean),
+        )  # fmt: skip
 
 
 def race(
@@ -102,10 +106,10 @@ def race(
 def _round(number: int, ours: Call, our_calls: int, state: dict[str, _Rival], clock: Callable[[str], Clock]) -> None:
     names = ["", *(name for name, rival in state.items() if not rival.done)]
     turn = number % len(names)
-    times = {}
+    times, disturbed = {}, {}
     for name in names[turn:] + names[:turn]:
         call, calls = (ours, our_calls) if not name else (state[name].call, state[name].calls)
         times[name] = clock(name).sample(call, calls)
+        disturbed[name] = clock(name).disturbed
     for name in names[1:]:
-        state[name].times.append(times[name])
-        state[name].ours.append(times[""])
+        state[name].times.append((times[name], times[""], disturbed[name] or disturbed[""]))

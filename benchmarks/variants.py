@@ -7,9 +7,9 @@ proj_size), timed in turn. An error is the worst relative (Frobenius) difference
 
 from __future__ import annotations
 
-import argparse
 import copy
-import json
+import time
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -19,7 +19,10 @@ from torch import Tensor
 import fused_lstm
 from fused_lstm import FusedLSTM, modules, reference
 
-from .timing import Pair, compare
+from . import machine
+from .clocks import CpuClock
+from .results_file import Writer
+from .timing import Duel, race
 
 VARIANTS: list[dict[str, Any]] = [
     {"weight_dropout": 0.5},
@@ -57,7 +60,7 @@ def error_of(options: dict[str, Any]) -> float:
     return max(((a - e).norm() / e.norm()).item() for a, e in zip(actual, exact, strict=True))
 
 
-def cost_of(options: dict[str, Any], mode: str, threads: int, pairs: int) -> Pair:
+def cost_of(options: dict[str, Any], mode: str, threads: int, seconds: float) -> Duel:
     T, B, I, H = TIMED  # noqa: E741
     x = torch.randn(T, B, I, requires_grad=mode == "training")
 
@@ -77,19 +80,30 @@ def cost_of(options: dict[str, Any], mode: str, threads: int, pairs: int) -> Pai
         return train if mode == "training" else infer
 
     plain = FusedLSTM(I, H, proj_size=options.get("proj_size", 0) if "proj_clip" in options else 0)
-    return compare(run(FusedLSTM(I, H, **options)), run(plain), threads=threads, pairs=pairs)
+    rivals, clock = {"options": run(FusedLSTM(I, H, **options))}, CpuClock(threads)
+    return race(run(plain), rivals, clock, seconds=seconds, now=time.perf_counter)["options"]
 
 
-def main(args: argparse.Namespace, machine: dict[str, Any]) -> None:
-    print(f"T,B,I,H = {','.join(map(str, TIMED))}, errors at {','.join(map(str, CHECKED))}; cost: time / time without")
-    print(f"{'options':58} {'inference':>10} {'training':>10} {'error':>9}")
-    for options in VARIANTS:
-        name = ", ".join(f"{key}={value!r}" for key, value in options.items())
-        costs = {mode: cost_of(options, mode, args.threads, args.pairs) for mode in ("inference", "training")}
-        error = error_of(options)
-        print(f"{name:58} {costs['inference'].ratio:10.2f} {costs['training'].ratio:10.2f} {error:9.1e}", flush=True)
-        if args.json:
-            row = dict(machine, variant=name, error=error, **{mode: vars(pair) for mode, pair in costs.items()})
-            with args.json.open("a") as file:
-                file.write(json.dumps(row) + "\n")
-    print(f"kernels: {fused_lstm.cpu_isa()}; error of a plain FusedLSTM: {error_of({}):.1e}")
+def main(all_threads: list[int], seconds: float, output: Path | None) -> int:
+    sizes, checked = (",".join(map(str, of)) for of in (TIMED, CHECKED))
+    print(f"T,B,I,H = {sizes}, errors at {checked}; cost: time / time without, {fused_lstm.cpu_isa()}")
+    print(f"{'options':58} {'threads':>7} {'inference':>10} {'training':>10} {'error':>9}")
+    writer = Writer(output) if output else None
+    if writer:
+        writer.run(machine.describe("cpu"))
+    for threads in all_threads:
+        torch.set_num_threads(threads)
+        torch.autograd.set_multithreading_enabled(threads > 1)
+        for options in VARIANTS:
+            name = ", ".join(f"{key}={value!r}" for key, value in options.items())
+            costs = {mode: cost_of(options, mode, threads, seconds) for mode in ("inference", "training")}
+            error = error_of(options)
+            shown = (f"{costs[mode].ratio:10.2f}" for mode in costs)
+            print(f"{name:58} {threads:7} {' '.join(shown)} {error:9.1e}", flush=True)
+            if writer:
+                found = {mode: vars(duel) for mode, duel in costs.items()}
+                writer.write(dict(kind="variant", variant=name, threads=threads, error=error, **found))
+    if writer:
+        writer.finish()
+    print(f"error of a plain FusedLSTM: {error_of({}):.1e}")
+    return 0

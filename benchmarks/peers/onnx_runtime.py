@@ -42,7 +42,8 @@ class OnnxRuntime(Peer):
         if problem.lengths is not None:
             inputs["lengths"] = problem.lengths.to(torch.int32)
         if problem.mode == "latency":
-            inputs |= {f"{which}{k}": t for k, pair in enumerate(_layer_states(problem)) for which, t in zip("hc", pair)}
+            for k, (h, c) in enumerate(_layer_states(problem)):
+                inputs |= {f"h{k}": h, f"c{k}": c}
         kept = [t.contiguous() for t in inputs.values()]  # the binding has their addresses only
         for name, t in zip(inputs, kept):
             binding.bind_input(name, t.device.type, 0, _numpy_type(t), tuple(t.shape), t.data_ptr())

@@ -1,0 +1,81 @@
+"""README's speed table, made of the results file that its opening marker names.
+
+    <!-- speed: benchmarks/results/epyc-zen4/quick-cpu.jsonl -->
+    ...
+    <!-- /speed -->
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from .results_file import read
+from .table import geometric_mean, head, markdown
+
+ROOT = Path(__file__).resolve().parents[1]
+README = ROOT / "README.md"
+MARKED = re.compile(r"(<!-- speed: (\S+) -->\n)(.*?)(<!-- /speed -->)", re.DOTALL)
+SHOWN = ("shapes", "structure", "latency")
+
+
+class ReadmeProblem(ValueError):
+    """Why the table cannot be put in its place."""
+
+
+def section(path: Path) -> str:
+    """The table: a row for each shape, a column for each mode and number of threads; against torch.nn.LSTM."""
+    records = read(path)
+    rows = [
+        r for r in records
+        if r["kind"] == "row" and r["section"] in SHOWN and r["peer"] == "torch" and r["dtype"] == "float32"
+    ]  # fmt: skip
+    threads = sorted({row["threads"] for row in rows})
+    columns = [(mode, n) for mode in ("inference", "training") for n in threads]
+    shapes: dict[str, dict] = {}
+    for row in rows:
+        mode = "inference" if row["mode"] == "latency" else row["mode"]
+        entry = shapes.setdefault(row["shape"], {"name": row["name"], "mode": row["mode"]})
+        entry[mode, row["threads"]] = row
+    lines = []
+    for spec, entry in shapes.items():
+        label = f"{entry['name']} {spec}" if entry["name"] and entry["name"] != "one step" else spec
+        label += ", one step" if entry["mode"] == "latency" else ""
+        lines.append([label, *(_cell(entry.get(column)) for column in columns)])
+    means = ["**geometric mean**"]
+    for mode, n in columns:
+        values = [e[mode, n]["ratio"] for e in shapes.values() if "ratio" in e.get((mode, n), {})]
+        means.append(f"**{geometric_mean(values):.2f}**" if values else "")
+    lines.append(means)
+    header = ("T,B,I,H", *(f"{mode}, {n} thread{'s' * (n > 1)}" for mode, n in columns))
+    text = [*(line + "  " for line in list(head(records[0], records))[:2]), "", *markdown(header, lines), ""]
+    text.append("~: the 95 % interval is wider than 3 % either way. Every shape was first compared with float64.")
+    return "\n".join(text) + "\n"
+
+
+def _cell(row: dict | None) -> str:
+    if row is None:
+        return ""
+    if "ratio" not in row:
+        return row["status"]
+    return ("~" if row["status"] == "noisy" else "") + f"{row['ratio']:.2f}"
+
+
+def renewed(text: str, root: Path = ROOT) -> str:
+    """README with the table that its marker asks for."""
+    found = MARKED.search(text)
+    if not found:
+        raise ReadmeProblem("README.md has no lines <!-- speed: FILE --> and <!-- /speed --> to put the table between")
+    return text[: found.start(3)] + "\n" + section(root / found[2]) + "\n" + text[found.end(3) :]
+
+
+def update(readme: Path = README, check: bool = False) -> int:
+    text = readme.read_text()
+    new = renewed(text, readme.parent)
+    if new == text:
+        return 0
+    if check:
+        print(f"{readme.name} is not in step with its results file: python -m benchmarks readme")
+        return 1
+    readme.write_text(new)
+    return 0

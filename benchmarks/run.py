@@ -1,0 +1,122 @@
+"""Runs a plan: one group after the other, rows into the file as they come, and what time was too short for."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from . import limits as limits_of
+from . import machine, memory, parts, sentiment
+from .measure import Bench, described
+from .peers import OURS, PEERS
+from .plan import Group
+from .results_file import Writer
+
+Say = Callable[[str], None]
+
+
+@dataclass
+class Runner:
+    device: str
+    output: Path
+    seconds: float  # a race may take
+    minutes: float  # everything may take
+    where: str | None = None
+    say: Say = print
+    bench: Bench | None = None
+    special: dict[str, Callable[[Group], list[dict]]] = field(default_factory=dict)
+    started: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        self._limits: dict[tuple[int, str], limits_of.Limits] = {}
+        self.bench = self.bench or Bench(self.device, self.limits, self.seconds, self.where)
+        self.special = {
+            "parts": functools.partial(parts.measure, seconds=self.seconds),
+            "memory": self._memory,
+            "sentiment": sentiment.measure,
+        } | self.special
+
+    def limits(self, threads: int, dtype: str) -> limits_of.Limits:
+        """Measured when first asked for, and written into the file."""
+        if (threads, dtype) not in self._limits:
+            found = limits_of.measure(self.device, threads, (dtype,), self.where)
+            self._limits[threads, dtype] = found
+            self._writer.write({"kind": "limits", "dtype": dtype, **found.as_dict()})
+        return self._limits[threads, dtype]
+
+    def run(self, groups: list[Group]) -> int:
+        """Exit status: 1 if a result of ours was wrong or failed."""
+        self._writer = Writer(self.output)
+        self._writer.run(machine.describe(self.device))
+        self._say_missing(groups)
+        bad, left = 0, []
+        for i, group in enumerate(groups):
+            if time.monotonic() - self.started > self.minutes * 60:
+                left.append(group)
+                self._writer.write({**described(group, self.device, ""), "status": "not run", "note": "time was up"})
+                continue
+            rows = self._measured(group)
+            for row in rows:
+                self._writer.write(row)
+                bad += row["status"] in ("wrong", "failed") and row["peer"] in (OURS.name, "")
+            self.say(f"[{i + 1}/{len(groups)}] {headline(group)}: {'; '.join(map(brief, rows)) or 'nothing'}")
+        minutes = (time.monotonic() - self.started) / 60
+        self._writer.write({"kind": "end", "minutes": round(minutes, 2), "load": machine.load(), "left": len(left)})
+        self._writer.finish()
+        if left:
+            self.say(f"{len(left)} of {len(groups)} were left out: {self.minutes:g} minutes were up (--minutes)")
+        return 1 if bad else 0
+
+    def _measured(self, group: Group) -> list[dict]:
+        measure = self.special.get(group.section, self.bench.measure)
+        try:
+            return measure(group)
+        except parts.Unavailable as error:
+            return [{**described(group, self.device, ""), "status": "missing", "note": str(error)}]
+        except Exception as error:  # noqa: BLE001  (one measurement must not cost the others)
+            note = f"{type(error).__name__}: {error}"[:300]
+            return [{**described(group, self.device, ""), "status": "failed", "note": note}]
+
+    def _memory(self, group: Group) -> list[dict]:
+        def measured(name: str) -> dict:
+            if self.device == "cuda":
+                peer = OURS if name == OURS.name else PEERS[name]
+                return memory.measure_here(peer, group.shape, group.dtype, group.threads, "cuda", self.where)
+            return memory.in_own_process(name, group)
+
+        ours, rows = measured(OURS.name), []
+        for name in group.peers:
+            if why := PEERS[name].missing(self.device):
+                rows.append({**described(group, self.device, name), "status": "missing", "note": why})
+                continue
+            theirs = measured(name)
+            ratio = theirs["peak"] / max(1, ours["peak"])
+            more = {f"ours_{key}": value for key, value in ours.items()}
+            rows.append({**described(group, self.device, name), "status": "ok", "ratio": ratio, **theirs, **more})
+        return rows
+
+    def _say_missing(self, groups: list[Group]) -> None:
+        for name in dict.fromkeys(name for group in groups for name in group.peers):
+            peer = PEERS[name]
+            if why := peer.missing(self.device):
+                self.say(f"without {name}: {why}. To have it: {peer.install}")
+                self._writer.write({"kind": "peer", "peer": name, "missing": why, "install": peer.install})
+            else:
+                self._writer.write({"kind": "peer", "peer": name, "what": peer.what})
+
+
+def headline(group: Group) -> str:
+    axis = f" {group.axis}" if group.axis else ""
+    return f"{group.section}{axis} {group.shape} {group.mode} {group.dtype}, {group.threads} thread(s)"
+
+
+def brief(row: dict) -> str:
+    if "ratio" in row:
+        bounds = "" if row.get("low") is None else f" ({row['low']:.2f}..{row['high']:.2f})"
+        return f"{row['peer']} {row['ratio']:.2f}{bounds}{' noisy' if row['status'] == 'noisy' else ''}"
+    if "parts" in row:
+        return f"{len(row['parts'])} parts"
+    return f"{row['peer'] or 'ours'} {row['status']}"
