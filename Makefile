@@ -15,14 +15,15 @@ pip := $(python) -m pip --disable-pip-version-check install --quiet --constraint
 versions := .ci/constraints.txt pyproject.toml
 
 # The set-up pins a torch without CUDA, which could not load the CUDA library; wheels hold it where nvcc is found.
-build train test sanitize: export FUSED_LSTM_CUDA ?= 0
+build train test bench sanitize: export FUSED_LSTM_CUDA ?= 0
 
 .DELETE_ON_ERROR:
-.PHONY: help train test lint build wheel sanitize kernel-report gpu-check clean
+.PHONY: help train test lint build bench wheel sanitize kernel-report gpu-check clean
 
 help:
 	@echo 'make train     train the sentiment classifier   DATA=path.tsv (your own texts)  ARGS="--epochs 3 ..."'
 	@echo 'make test      run all tests                    ARGS="-k layer -x ..."'
+	@echo 'make bench     compare with other LSTMs, 8 minutes   ARGS="--device cuda --suite full --shapes rl 70,7,333,333"'
 	@echo 'make lint      ruff, clang-format, directions of includes'
 	@echo 'make build     compile what changed             FUSED_LSTM_BUILD=release|debug|asan|ubsan|tsan'
 	@echo 'make wheel     build dist/*.whl and show what it needs'
@@ -56,6 +57,10 @@ $(VENV)/.stamp-dev: $(VENV)/.stamp-build | build
 	$(pip) --no-build-isolation --editable '.[sentiment,dev]'
 	@touch $@ $(VENV)/.stamp-sentiment
 
+$(VENV)/.stamp-bench: $(VENV)/.stamp-build | build
+	$(pip) --no-build-isolation --editable '.[sentiment,bench]'
+	@touch $@ $(VENV)/.stamp-sentiment
+
 # --- goals -------------------------------------------------------------------------------------------------------------
 
 build: $(VENV)/.stamp-build
@@ -68,10 +73,13 @@ test: build $(VENV)/.stamp-dev
 	$(python) tests/native/build.py
 	$(python) -m pytest $(ARGS)
 
+bench: build $(VENV)/.stamp-bench
+	$(python) -m benchmarks $(ARGS)
+
 lint: $(VENV)/.stamp-lint
 	$(VENV)/bin/ruff check .
 	$(python) .ci/check_includes.py
-	find csrc tests/native -name '*.h' -o -name '*.cpp' -o -name '*.cuh' -o -name '*.cu' | sort | xargs -r $(VENV)/bin/clang-format --dry-run -Werror
+	find csrc tests/native benchmarks/native -name '*.h' -o -name '*.cpp' -o -name '*.cuh' -o -name '*.cu' | sort | xargs -r $(VENV)/bin/clang-format --dry-run -Werror
 
 wheel: $(VENV)/.stamp-dev
 	rm -rf dist build/wheel

@@ -38,13 +38,13 @@ def _run(args) -> int:
     if args.device == "cuda" and not device_clock.cuda.is_available():
         raise Impossible("--device cuda: torch.cuda.is_available() is False (a torch without CUDA, or no GPU)")
     output = args.output or RESULTS / machine.name(args.device) / f"{_name(args)}-{args.device}.jsonl"
-    seconds = args.seconds or {"quick": 2.5, "full": 15.0}.get(args.suite, 6.0)
+    seconds = args.seconds or {"quick": 2.0, "full": 15.0}.get(args.suite, 6.0)
     if args.suite == "variants":
         return variants.main(args.threads or [1], seconds, output if args.output else None)
     groups = plan.groups(arguments.wishes(args))
     if not groups:
         raise Impossible("nothing is left to measure: these sections, modes and dtypes exclude each other")
-    minutes = args.minutes or (9.0 if args.suite == "quick" and not args.shapes else float("inf"))
+    minutes = args.minutes or (7.5 if args.suite == "quick" and not args.shapes else float("inf"))
     status = run.Runner(args.device, output, seconds, minutes).run(groups)
     records = read(output)
     print("\n" + table.document(records))

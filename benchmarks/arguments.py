@@ -15,7 +15,7 @@ A shape is a name ({", ".join(NAMED)}) or {SYNTAX}: T steps, B rows, I input, H 
 bi both directions, packed rows of different lengths, resets episodes that end inside of rows. `400>1150` in the
 place of H stacks LSTMs of different sizes. Examples:
 
-  python -m benchmarks                                        the quick suite on the CPU, 10 minutes at most
+  python -m benchmarks                                        the quick suite on the CPU, 8 minutes
   python -m benchmarks --suite full --device cuda
   python -m benchmarks --shapes sentiment 70,7,333,333 128,32,256,256,bi --peers torch onnxruntime --threads 1 2
   python -m benchmarks --shapes 128,32,256,256 --peers self   how far to trust a ratio today
@@ -93,8 +93,8 @@ def _add_run(run: argparse.ArgumentParser) -> None:
     default = f"(default: 1 and all cores, here {cores()})"
     what.add_argument("--threads", nargs="+", type=whole(1), default=[], metavar="N", help=default)
     how = run.add_argument_group("how")
-    how.add_argument("--minutes", type=above_zero, help="for everything (default: 9 for quick, no limit for others)")
-    how.add_argument("--seconds", type=above_zero, help="a race may take (default: 2.5 for quick, 15 for full, else 6)")
+    how.add_argument("--minutes", type=above_zero, help="for everything (default: 7.5 for quick, no limit for others)")
+    how.add_argument("--seconds", type=above_zero, help="a race may take (default: 2 for quick, 15 for full, else 6)")
     how.add_argument("--output", type=Path, help="results file (benchmarks/results/MACHINE/SUITE-DEVICE.jsonl)")
     how.add_argument("--no-plots", action="store_true", help="no PNG files beside the results")
 

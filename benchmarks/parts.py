@@ -1,13 +1,16 @@
 """Where the time of a layer goes: its parts by themselves, beside the time of the whole call.
 
-The parts are the functions that the layer calls (tests/native/bind_parts.cpp), on float32 and one thread, with what
+The parts are the functions that the layer calls (benchmarks/native/parts.cpp), on float32 and one thread, with what
 they read as warm as in a layer. What the whole takes beyond their sum is "rest": checks, allocation, rows and pointers,
 operands that were colder. The barrier is measured with as many threads as asked for, and counted once a step.
 """
 
 from __future__ import annotations
 
+import ctypes
+import functools
 import importlib.util
+import os
 import statistics
 import sys
 import time
@@ -23,6 +26,7 @@ from .plan import Group
 from .problem import Problem
 from .shapes import Module
 
+ROOT = Path(__file__).resolve().parents[1]
 FORWARD = ("packing", "x-projection", "recurrent step")
 BACKWARD = ("packing for backward", "recurrent product, backward", "cell, backward", "dx", "dW")
 # of multiply-adds a step and row, in units of 4H * (I or H)
@@ -36,29 +40,54 @@ class Unavailable(RuntimeError):
     """Why the parts cannot be timed here."""
 
 
-def native() -> ModuleType:
-    """The test module over the C++ internals, built if it has to be."""
-    builder = Path(__file__).resolve().parents[1] / "tests" / "native" / "build.py"
-    if not importlib.util.find_spec("pybind11"):
-        raise Unavailable('pybind11 is not installed: pip install ".[dev]"')
+class Native:
+    """benchmarks/native/parts.cpp, linked with the objects of the library itself: the code that ships."""
+
+    MOST_PARTS, MOST_NAMES = 32, 1024
+
+    def __init__(self, library: ctypes.CDLL) -> None:
+        self.library = library
+        sizes = [ctypes.c_int64] * 4
+        library.time_parts.argtypes = [ctypes.c_char_p, *sizes, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p]
+        library.time_barrier.restype = ctypes.c_double
+
+    def time_parts(self, isa: str, T: int, B: int, I: int, H: int, rounds: int) -> dict[str, list[float]]:
+        names = ctypes.create_string_buffer(self.MOST_NAMES)
+        seconds = (ctypes.c_double * (self.MOST_PARTS * rounds))()
+        count = self.library.time_parts(isa.encode(), T, B, I, H, rounds, names, seconds)
+        if not count:
+            raise Unavailable(f"there are no kernels for {isa}")
+        listed = names.raw.split(b"\0")[:count]
+        return {name.decode(): seconds[k * rounds : (k + 1) * rounds] for k, name in enumerate(listed)}
+
+    def time_barrier(self, members: int, rounds: int) -> float:
+        return self.library.time_barrier(members, rounds)
+
+
+@functools.cache
+def native() -> Native:
+    """Built by setup.py's own steps: where the library was built here, one file is left to compile."""
+    os.environ.setdefault("FUSED_LSTM_WERROR", "1")  # as under make: another flag would compile everything anew
     try:
-        build = _load("fused_lstm_native_build", builder)
-        return _load(build.NAME, build.build())
+        setup = _setup()
+        steps, target = setup.Build(), "build/bench/fused_lstm_parts.so"
+        steps.link(target, [*setup.compile_kernels(steps), steps.compile("benchmarks/native/parts.cpp", [])])
+        steps.run("bench")
+        return Native(ctypes.CDLL(str(ROOT / target)))
     except (Exception, SystemExit) as error:  # compilers fail in their own ways
-        raise Unavailable(f"the native module was not built: {error}") from error
+        raise Unavailable(f"benchmarks/native/parts.cpp was not built: {error}") from error
 
 
-def _load(name: str, path: Path) -> ModuleType:
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, path)
+def _setup() -> ModuleType:
+    """setup.py as a module."""
+    spec = importlib.util.spec_from_file_location("fused_lstm_setup", ROOT / "setup.py")
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look themselves up there
     spec.loader.exec_module(module)
-    sys.modules[name] = module
     return module
 
 
-def measure(group: Group, *, seconds: float, module: ModuleType | None = None) -> list[dict]:
+def measure(group: Group, *, seconds: float, module: Native | None = None) -> list[dict]:
     """One row: seconds of each part and of the whole call, inference and training."""
     module = module or native()
     shape = group.shape
@@ -76,7 +105,7 @@ def measure(group: Group, *, seconds: float, module: ModuleType | None = None) -
         "parts": parts,
         "gflops": rates,
         "whole": whole,
-        "barriers": {str(n): module.time_barrier(n, 2000) for n in (1, 2)},
+        "barriers": {str(n): min(module.time_barrier(n, 500) for _ in range(7)) for n in (1, 2)},
         "rounds": rounds,
     }
     return [row]
@@ -101,10 +130,10 @@ def stack(row: dict, mode: str) -> dict[str, float]:
     """Parts that make up a call, in seconds, the rest last. Parts may add up to more than the whole: the rest is then
     negative, and says how much warmer operands are than in a call."""
     parts = row["parts"]
-    found = {name: parts[name] for name in FORWARD + (BACKWARD if mode == "training" else ())}
+    found = {name: parts[name] for name in FORWARD}
     # the cell hides in the step: what it adds to the product
-    inside = min(max(0.0, parts["recurrent step"] - parts["recurrent product"]), parts["recurrent step"])
-    found["recurrent step"] -= inside
-    found["cell"] = inside
+    found["cell"] = max(0.0, parts["recurrent step"] - parts["recurrent product"])
+    found["recurrent step"] -= found["cell"]
+    found |= {name: parts[name] for name in BACKWARD if mode == "training"}
     found["rest"] = row["whole"][mode] - sum(found.values())
     return found

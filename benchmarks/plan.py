@@ -52,9 +52,8 @@ def groups(wishes: Wishes) -> list[Group]:
     for group in made:
         if wishes.sections and group.section not in wishes.sections:
             continue
-        if wishes.dtypes and group.dtype not in wishes.dtypes and not wishes.shapes:
-            if group.dtype != "float32" or group.section not in ("shapes", "grid"):
-                continue
+        if wishes.dtypes and group.dtype not in wishes.dtypes:
+            continue
         if wishes.modes and group.mode not in wishes.modes:
             continue
         group = replace(group, peers=wishes.peers) if wishes.peers else group
@@ -87,16 +86,18 @@ def _of_suite(wishes: Wishes) -> Iterator[Group]:
     full = wishes.suite == "full"
     if wishes.suite in ("quick", "full"):
         everywhere = _threads(wishes)
-        yield from _named(wishes, full, everywhere)
-        yield from _structure(wishes, everywhere if full else everywhere[:1])
-        yield from _latency(wishes, everywhere if full else everywhere[:1])
+        usual = everywhere if full else everywhere[:1]
+        yield from _named(wishes, full, everywhere[:1])
+        yield from _structure(wishes, full, usual)
+        yield from _latency(wishes, usual)
         yield from _all_peers(wishes)
-        yield from _grid(wishes, full, everywhere if full else everywhere[:1])
-        yield from _scaling(wishes, full)
         yield from _parts(wishes, full)
         yield from _memory(wishes, full)
         if wishes.device == "cpu":
             yield Group("sentiment", NAMED["sentiment"], "training", threads=everywhere[0], peers=("torch",))
+        yield from _grid(wishes, full, usual)
+        yield from _scaling(wishes, full)
+        yield from _named(wishes, full, everywhere[1:])
         return
     lists = {"layer": LAYER, "structure": STRUCTURE, "streaming": STREAMING}
     for shape in lists.get(wishes.suite) or LAYER + STRUCTURE + STREAMING:
@@ -116,9 +117,10 @@ def _named(wishes: Wishes, full: bool, threads: tuple[int, ...]) -> Iterator[Gro
                     yield Group("shapes", shape, mode, dtype, each)
 
 
-def _structure(wishes: Wishes, threads: tuple[int, ...]) -> Iterator[Group]:
+def _structure(wishes: Wishes, full: bool, threads: tuple[int, ...]) -> Iterator[Group]:
     for each in threads:
         for shape in STRUCTURE:
+            shape = shape if full or wishes.device == "cuda" else shape.with_steps(shape.T // 2)
             for mode in ("inference", "training"):
                 yield Group("structure", shape, mode, _dtypes(wishes)[0], each)
 
@@ -141,7 +143,7 @@ GRID_B, GRID_H = (1, 16, 64, 256), (128, 256, 512, 1024)
 
 
 def _grid(wishes: Wishes, full: bool, threads: tuple[int, ...]) -> Iterator[Group]:
-    batch, hidden = (GRID_B, GRID_H) if full else (GRID_B[:3], GRID_H[:3])
+    batch, hidden = (GRID_B, GRID_H) if full or wishes.device == "cuda" else (GRID_B[:3], (128, 512))
     for each in threads:
         for dtype in _dtypes(wishes) if wishes.device == "cuda" or wishes.dtypes else ("float32", "bfloat16"):
             for mode in ("training", "inference"):
@@ -164,7 +166,7 @@ def _scaling(wishes: Wishes, full: bool) -> Iterator[Group]:
     dtype = _dtypes(wishes)[0]
     for axis, shapes in axes.items():
         for shape in shapes:
-            for mode in ("inference", "training"):
+            for mode in ("inference", "training") if full or axis == "T" else ("training",):
                 yield Group("scaling", shape, mode, dtype, 1, ("torch",), axis)
     if wishes.device == "cpu":
         for threads in range(1, cores() + 1):

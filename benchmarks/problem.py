@@ -25,7 +25,7 @@ TOLERANCE = {"float32": 1e-4, "tf32": 5e-3, "bfloat16": 5e-2, "float16": 1e-2, "
 EPISODE = 0.02  # share of steps that begin one
 
 # The float64 check of a shape with more work than this is done on fewer steps of it, which the row then says.
-CHECK_FLOPS, CHECK_STEPS = 12e9, 2048
+CHECK_FLOPS, CHECK_STEPS = 6e9, 2048
 
 Result = list[Tensor]
 

@@ -58,11 +58,13 @@ class Runner:
                 left.append(group)
                 self._writer.write({**described(group, self.device, ""), "status": "not run", "note": "time was up"})
                 continue
+            begun = time.monotonic()
             rows = self._measured(group)
             for row in rows:
                 self._writer.write(row)
                 bad += row["status"] in ("wrong", "failed") and row["peer"] in (OURS.name, "")
-            self.say(f"[{i + 1}/{len(groups)}] {headline(group)}: {'; '.join(map(brief, rows)) or 'nothing'}")
+            told = "; ".join(map(brief, rows)) or "nothing"
+            self.say(f"[{i + 1}/{len(groups)}] {headline(group)}: {told}  [{time.monotonic() - begun:.1f} s]")
         minutes = (time.monotonic() - self.started) / 60
         self._writer.write({"kind": "end", "minutes": round(minutes, 2), "load": machine.load(), "left": len(left)})
         self._writer.finish()

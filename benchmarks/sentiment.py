@@ -16,7 +16,7 @@ from .plan import Group
 from .stats import interval
 
 PAIRS = 6
-SETTINGS = ("--corpus-size", "1500", "--epochs", "4", "--patience", "9", "--no-baseline", "--no-plots")
+SETTINGS = ("--corpus-size", "1200", "--epochs", "4", "--patience", "9", "--no-baseline", "--no-plots")
 
 
 def samples_per_second(lstm: str, threads: int, settings: tuple[str, ...] = SETTINGS) -> float:

@@ -55,7 +55,7 @@ def error_of(options: dict[str, Any]) -> float:
     m = FusedLSTM(I, H, **options).eval()
     exact_m, x = copy.deepcopy(m).double(), torch.randn(T, B, I)
     actual = outputs_and_gradients(m, x)
-    with mock.patch.object(modules, "_lstm", reference.lstm):
+    with mock.patch.object(modules, "_lstm", lambda *args, recompute, **more: reference.lstm(*args, **more)):
         exact = outputs_and_gradients(exact_m, x.double())
     return max(((a - e).norm() / e.norm()).item() for a, e in zip(actual, exact, strict=True))
 

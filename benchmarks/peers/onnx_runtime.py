@@ -78,7 +78,7 @@ def _results(problem: Problem, binding) -> Result:
     y, states = outputs[0], outputs[1:]
     if problem.mode != "latency":
         return [problem.as_output(y)]
-    found, k = [y], 0
+    found, k = [problem.as_output(y)], 0
     for m in problem.modules:
         for which in range(2):
             found.append(torch.cat([states[2 * (k + layer) + which] for layer in range(m.layers)]))

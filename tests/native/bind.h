@@ -12,7 +12,6 @@ void bind_team(pybind11::module_&);     // cpu/team.h, cpu/shards.h
 void bind_panels(pybind11::module_&);   // cpu/panels.h, cpu/outer.h
 void bind_memory(pybind11::module_&);   // cpu/memory.h
 void bind_round(pybind11::module_&);    // cpu/round.h
-void bind_parts(pybind11::module_&);   // cpu/panels.h, cpu/outer.h, cpu/kernels.h, timed
 void bind_cuda_emulation(pybind11::module_&);  // cuda/primitives.h under emulation
 void bind_cuda_cluster(pybind11::module_&);    // cuda/cluster_*.cuh under emulation
 void bind_cuda_grid(pybind11::module_&);       // cuda/grid_*.cuh under emulation

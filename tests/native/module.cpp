@@ -11,7 +11,6 @@ PYBIND11_MODULE(fused_lstm_native, m) {
   bind_panels(m);
   bind_memory(m);
   bind_round(m);
-  bind_parts(m);
   bind_cuda_emulation(m);
   bind_cuda_cluster(m);
   bind_cuda_grid(m);

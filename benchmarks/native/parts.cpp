@@ -3,18 +3,20 @@
 
 #include <time.h>
 
+#include <algorithm>
+#include <cstring>
 #include <functional>
-#include <map>
+#include <thread>
+#include <utility>
+#include <vector>
 
-#include "arrays.h"
-#include "bind.h"
 #include "cpu/kernels.h"
 #include "cpu/outer.h"
 #include "cpu/panels.h"
-#include "host.h"
 
-namespace fused_lstm::native {
 namespace {
+
+using namespace fused_lstm;
 
 double cpu_seconds() {
   timespec t;
@@ -71,7 +73,7 @@ class Layer {
     pack_forward(), pack_backward();
   }
 
-  std::map<std::string, std::function<void()>> parts() {
+  std::vector<std::pair<const char*, std::function<void()>>> parts() {
     return {
         {"packing", [this] { pack_forward(); }},
         {"packing for backward", [this] { pack_backward(); }},
@@ -202,29 +204,41 @@ class Layer {
   }
 };
 
-// CPU seconds of every part, `rounds` times each, in turn.
-std::map<std::string, std::vector<double>> time_parts(const std::string& isa, int64_t steps, int64_t batch,
-                                                      int64_t input, int64_t hidden, int rounds) {
+// One thread a member, all at the same time.
+void start_threads(int64_t n, void (*body)(int64_t, int64_t, void*), void* context) {
+  std::vector<std::thread> team;
+  for (int64_t i = 0; i < n; ++i) team.emplace_back(body, i, i + 1, context);
+  for (std::thread& member : team) member.join();
+}
+
+}  // namespace
+
+// Called through ctypes. CPU seconds of every part, `rounds` times each, in turn, into seconds[part][round]; their
+// names, each with a zero behind it, into names. Returns the number of parts, 0 if there are no kernels for this ISA.
+extern "C" __attribute__((visibility("default"))) int time_parts(const char* isa, int64_t steps, int64_t batch,
+                                                                 int64_t input, int64_t hidden, int rounds, char* names,
+                                                                 double* seconds) {
   for (const cpu::Isa* const* i = cpu::supported_isas(); *i; ++i) {
-    if (isa != (*i)->name) continue;
-    py::gil_scoped_release without_python;
+    if (std::strcmp(isa, (*i)->name) != 0) continue;
     Layer layer(*(*i)->f32, steps, batch, input, hidden);
-    std::map<std::string, std::vector<double>> seconds;
     auto parts = layer.parts();
+    for (const auto& part : parts) {
+      std::strcpy(names, part.first);
+      names += std::strlen(part.first) + 1;
+    }
     for (int round = -1; round < rounds; ++round)  // the first warms up
-      for (auto& [name, run] : parts) {
+      for (size_t k = 0; k < parts.size(); ++k) {
         const double begin = cpu_seconds();
-        run();
-        if (round >= 0) seconds[name].push_back(cpu_seconds() - begin);
+        parts[k].second();
+        if (round >= 0) seconds[k * rounds + round] = cpu_seconds() - begin;
       }
-    return seconds;
+    return static_cast<int>(parts.size());
   }
-  throw std::invalid_argument("no kernels for " + isa);
+  return 0;
 }
 
 // Wall seconds that a team of `members` takes for one barrier, from `rounds` of them.
-double time_barrier(int members, int rounds) {
-  py::gil_scoped_release without_python;
+extern "C" __attribute__((visibility("default"))) double time_barrier(int members, int rounds) {
   double seconds = 0;
   auto body = [&](const cpu::Member& m) {
     m.sync();
@@ -232,20 +246,9 @@ double time_barrier(int members, int rounds) {
     clock_gettime(CLOCK_MONOTONIC, &begin);
     for (int i = 0; i < rounds; ++i) m.sync();
     clock_gettime(CLOCK_MONOTONIC, &end);
-    if (m.index == 0)
-      seconds =
-          static_cast<double>(end.tv_sec - begin.tv_sec) + 1e-9 * static_cast<double>(end.tv_nsec - begin.tv_nsec);
+    if (m.index != 0) return;
+    seconds = static_cast<double>(end.tv_sec - begin.tv_sec) + 1e-9 * static_cast<double>(end.tv_nsec - begin.tv_nsec);
   };
-  cpu::run_team(host(members), members, body);
+  cpu::run_team({members, start_threads}, members, body);
   return seconds / rounds;
 }
-
-}  // namespace
-
-void bind_parts(py::module_& m) {
-  m.def("time_parts", &time_parts, py::arg("isa"), py::arg("steps"), py::arg("batch"), py::arg("input"),
-        py::arg("hidden"), py::arg("rounds"));
-  m.def("time_barrier", &time_barrier, py::arg("members"), py::arg("rounds"));
-}
-
-}  // namespace fused_lstm::native
