@@ -38,7 +38,7 @@ def _run(args) -> int:
     if args.device == "cuda" and not device_clock.cuda.is_available():
         raise Impossible("--device cuda: torch.cuda.is_available() is False (a torch without CUDA, or no GPU)")
     output = args.output or RESULTS / machine.name(args.device) / f"{_name(args)}-{args.device}.jsonl"
-    seconds = args.seconds or {"quick": 2.0, "full": 15.0}.get(args.suite, 6.0)
+    seconds = args.seconds or {"quick": 2.0, "full": 8.0}.get(args.suite, 6.0)
     if args.suite == "variants":
         return variants.main(args.threads or [1], seconds, output if args.output else None)
     groups = plan.groups(arguments.wishes(args))

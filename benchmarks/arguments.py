@@ -94,7 +94,7 @@ def _add_run(run: argparse.ArgumentParser) -> None:
     what.add_argument("--threads", nargs="+", type=whole(1), default=[], metavar="N", help=default)
     how = run.add_argument_group("how")
     how.add_argument("--minutes", type=above_zero, help="for everything (default: 7.5 for quick, no limit for others)")
-    how.add_argument("--seconds", type=above_zero, help="a race may take (default: 2 for quick, 15 for full, else 6)")
+    how.add_argument("--seconds", type=above_zero, help="a race may take (default: 2 for quick, 8 for full, else 6)")
     how.add_argument("--output", type=Path, help="results file (benchmarks/results/MACHINE/SUITE-DEVICE.jsonl)")
     how.add_argument("--no-plots", action="store_true", help="no PNG files beside the results")
 

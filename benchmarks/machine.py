@@ -46,7 +46,7 @@ def name(device: str, info: dict[str, str] | None = None) -> str:
         key = (info.get("vendor_id", ""), int(info.get("cpu family", 0)))
         for models, generation in GENERATIONS.get(key, ()):
             if int(info.get("model", -1)) in models:
-                text = f"{text.split('-Core')[0]} {generation}"
+                text = f"{text} {generation}"
                 break
         text = re.sub(r"\((R|TM|tm|r)\)|@.*|\b(AMD|Intel|CPU|Processor|[0-9]+-Core)\b", " ", text)
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "unknown"

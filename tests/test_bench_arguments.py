@@ -140,7 +140,8 @@ def test_only_quick_runs_on_the_cpu_shorten_shapes():
 
 
 def test_wishes_are_granted():
-    found = groups(Wishes(shapes=(parse("7,3,5,16"), parse("1,1,5,16")), dtypes=("bfloat16",), threads=(1,), peers=("loop",)))
+    shapes = parse("7,3,5,16"), parse("1,1,5,16")
+    found = groups(Wishes(shapes=shapes, dtypes=("bfloat16",), threads=(1,), peers=("loop",)))
     assert [(g.shape.T, g.mode) for g in found] == [(7, "inference"), (7, "training"), (1, "latency")]
     assert all(g.dtype == "bfloat16" and g.peers == ("loop",) for g in found)
     (memory,) = groups(Wishes(shapes=(parse("7,3,5,16"),), modes=("memory",), threads=(1,)))

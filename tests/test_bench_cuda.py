@@ -1,6 +1,6 @@
-"""benchmarks --device cuda with the CPU in the GPU's place: torch.cuda is faked, tensors lie on the CPU, and rivals that
-exist for CUDA only are small stand-ins with the documented interface of the real ones, so that what translates weights
-and gradients for them is tested. No time measured here means anything."""
+"""benchmarks --device cuda with the CPU in the GPU's place: torch.cuda is faked, tensors lie on the CPU, and rivals
+that exist for CUDA only are small stand-ins with the documented interface of the real ones, so that what translates
+weights and gradients for them is tested. No time measured here means anything."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class FakeCuda:
         return "NVIDIA Abacus 80GB"
 
     def get_device_properties(self, index):
-        return SimpleNamespace(name=self.get_device_name(), L2_cache_size=1 << 10, major=9, minor=0, total_memory=1 << 30)
+        return SimpleNamespace(name=self.get_device_name(), L2_cache_size=1 << 10, major=9, minor=0)
 
     def synchronize(self):
         self.log.append("synchronize")
@@ -157,7 +157,7 @@ def lstm_triton(x, hidden, cell, w_ih, w_hh, b_ih, b_hh, is_init, compute_dtype)
 
 
 def flashrnn(Wx, R, b, function, backend, dtype):
-    """flashrnn: Wx (B, T, gates, heads, D), R (gates, heads, D, previous), b (gates, heads, D); states S B T heads D."""
+    """flashrnn: Wx (B, T, gates, heads, D), R (gates, heads, D, previous), b (gates, heads, D); states (S, B, T, ..)"""
     assert (function, backend, dtype) == ("lstm", "cuda_fused", "float32") and R.shape[1] == 1
     B, T, G, _, D = Wx.shape
     identity = torch.eye(G * D)

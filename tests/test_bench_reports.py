@@ -253,15 +253,16 @@ def test_variants_are_a_suite_of_their_own(tmp_path, capsys, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "info, name",
+    "vendor, family, model, told, name",
     [
-        ("vendor_id: AuthenticAMD\ncpu family: 25\nmodel: 17\nmodel name: AMD EPYC\n", "epyc-zen4"),
-        ("vendor_id: AuthenticAMD\ncpu family: 25\nmodel: 1\nmodel name: AMD EPYC 7763 64-Core Processor", "epyc-7763-64-zen3"),
-        ("vendor_id: GenuineIntel\ncpu family: 6\nmodel: 143\nmodel name: Intel(R) Xeon(R) Gold 6430 CPU @ 2.1GHz", "xeon-gold-6430"),
+        ("AuthenticAMD", 25, 17, "AMD EPYC", "epyc-zen4"),
+        ("AuthenticAMD", 25, 1, "AMD EPYC 7763 64-Core Processor", "epyc-7763-zen3"),
+        ("GenuineIntel", 6, 143, "Intel(R) Xeon(R) Gold 6430 CPU @ 2.1GHz", "xeon-gold-6430"),
     ],
-)  # fmt: skip
-def test_names_of_machines(info, name):
-    assert machine.name("cpu", machine.cpuinfo(info)) == name
+)
+def test_names_of_machines(vendor, family, model, told, name):
+    text = f"vendor_id\t: {vendor}\ncpu family\t: {family}\nmodel\t\t: {model}\nmodel name\t: {told}\n\nprocessor\t: 1\n"
+    assert machine.name("cpu", machine.cpuinfo(text)) == name
 
 
 def test_a_machine_is_described():
