@@ -40,14 +40,14 @@ def draw(records: list[dict], folder: Path) -> list[Path]:
         **where_time_goes(plt, rows),
     }.items():
         file = folder / f"{name}.png"
-        figure.savefig(file, dpi=120, bbox_inches="tight")
+        figure.savefig(file, dpi=100, bbox_inches="tight")
         plt.close(figure)
         written.append(file)
     return written
 
 
 def _times(rows: list[dict], peer: str = "torch") -> list[dict]:
-    return [row for row in rows if row["peer"] == peer and "ours_seconds" in row]
+    return [row for row in rows if row["peer"] == peer and "ours_seconds" in row and row["low"] is not None]
 
 
 def heat_maps(plt, rows: list[dict]) -> dict:
@@ -80,6 +80,7 @@ def _heat_map(axis, rows: list[dict], mode: str) -> None:
     axis.set(xlabel="H (= I)", ylabel="B", title=mode)
 
 
+PART_COLOURS = dict(zip([*parts.FORWARD, "cell", *parts.BACKWARD, "rest"], COLOURS))
 AXES = {"T": "T", "B": "B", "H": "H", "layers": "layers", "threads": "threads"}
 
 
@@ -99,9 +100,10 @@ def scaling(plt, rows: list[dict]) -> dict:
             ours = [row["ours_seconds"] * 1e3 for row in points]
             axis.loglog(sizes, ours, "o-", color=colour, label=f"{mode}, ours")
             axis.loglog(sizes, [row["seconds"] * 1e3 for row in points], "x--", color=colour, label=f"{mode}, nn.LSTM")
-            power = -1 if field == "threads" else 1
+            power = {"threads": -1, "H": 2}.get(field, 1)  # I grows with H
             axis.loglog(sizes, [ours[0] * (size / sizes[0]) ** power for size in sizes], ":", color="grey", linewidth=1)
-        axis.set(xlabel=field, ylabel="ms a call", title=f"time against {axis_name} (dotted: in proportion)")
+        title = f"time against {axis_name} (dotted: in proportion to the work)"
+        axis.set(xlabel=field, ylabel="ms a call", title=title)
         axis.legend(fontsize=8)
         figures[f"scaling-{axis_name}"] = figure
     return figures
@@ -146,7 +148,8 @@ def where_time_goes(plt, rows: list[dict]) -> dict:
     for axis, mode in zip(axes, ("inference", "training")):
         left = [0.0] * len(of_parts)
         stacks = [parts.stack(row, mode) for row in of_parts]
-        for name, colour in zip(stacks[0], COLOURS):
+        for name in stacks[0]:
+            colour = PART_COLOURS[name]
             # a negative rest has no width: the parts then pass 100 %
             share = [max(0.0, 100 * stack[name] / row["whole"][mode]) for stack, row in zip(stacks, of_parts)]
             axis.barh(range(len(of_parts)), share, left=left, color=colour, label=name)

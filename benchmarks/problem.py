@@ -32,7 +32,7 @@ Result = list[Tensor]
 
 def checked_steps(shape: Shape, mode: str) -> int:
     by_work = int(CHECK_FLOPS * shape.T / shape.flops(mode))
-    return min(shape.T, CHECK_STEPS, max(2, by_work))
+    return min(shape.T, CHECK_STEPS, max(4, by_work))
 
 
 class Problem:

@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 
 from .results_file import read
-from .table import geometric_mean, head, markdown
+from .table import geometric_mean, head, known, markdown
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
@@ -42,14 +42,18 @@ def section(path: Path) -> str:
         label = f"{entry['name']} {spec}" if entry["name"] and entry["name"] != "one step" else spec
         label += ", one step" if entry["mode"] == "latency" else ""
         lines.append([label, *(_cell(entry.get(column)) for column in columns)])
-    means = ["**geometric mean**"]
+    means = ["geometric mean without one step (rows)"]
     for mode, n in columns:
-        values = [e[mode, n]["ratio"] for e in shapes.values() if "ratio" in e.get((mode, n), {})]
-        means.append(f"**{geometric_mean(values):.2f}**" if values else "")
+        found = [e[mode, n] for e in shapes.values() if (mode, n) in e and e["mode"] != "latency"]
+        values = [row["ratio"] for row in found if "ratio" in row and known(row)]
+        means.append(f"**{geometric_mean(values):.2f}** ({len(values)})" if values else "")
     lines.append(means)
     header = ("T,B,I,H", *(f"{mode}, {n} thread{'s' * (n > 1)}" for mode, n in columns))
     text = [*(line + "  " for line in list(head(records[0], records))[:2]), "", *markdown(header, lines), ""]
-    text.append("~: the 95 % interval is wider than 3 % either way. Every shape was first compared with float64.")
+    text.append(
+        "~: the 95 % interval is wider than 3 % either way; ?: others used the cores all the time. Every shape was first\n"
+        "compared with float64; T is shortened for the heaviest, see benchmarks/README.md."
+    )
     return "\n".join(text) + "\n"
 
 
@@ -58,6 +62,8 @@ def _cell(row: dict | None) -> str:
         return ""
     if "ratio" not in row:
         return row["status"]
+    if not known(row):
+        return "?"
     return ("~" if row["status"] == "noisy" else "") + f"{row['ratio']:.2f}"
 
 

@@ -118,7 +118,8 @@ def headline(group: Group) -> str:
 def brief(row: dict) -> str:
     if "ratio" in row:
         bounds = "" if row.get("low") is None else f" ({row['low']:.2f}..{row['high']:.2f})"
-        return f"{row['peer']} {row['ratio']:.2f}{bounds}{' noisy' if row['status'] == 'noisy' else ''}"
+        noisy = " noisy" if row["status"] == "noisy" else ""
+        return f"{row['peer']} {row['ratio']:.2f}{bounds}{noisy}{'' if bounds or not noisy else ', machine busy'}"
     if "parts" in row:
         return f"{len(row['parts'])} parts"
     return f"{row['peer'] or 'ours'} {row['status']}"

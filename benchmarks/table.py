@@ -15,13 +15,21 @@ LEGEND = (
     "ratio: their time / ours, median over rounds timed in turn; above 1 FusedLSTM is faster. Its interval is by",
     "order statistics; a row whose interval is wider than 3 % either way is marked noisy and proves nothing finer.",
     "% peak: of the multiply-adds measured on this machine (CUDA: of torch's matrix product); % memory: the least",
-    "traffic that the layer can do with, of the measured bandwidth. Everybody was compared with float64 first; who is",
-    "wrong is not timed. machine busy: others held the cores in so many rounds that no interval can be given.",
+    "traffic that the layer can do with, of the measured bandwidth, above 100 where caches hold the weights between",
+    "calls. Everybody was compared with float64 first; who is wrong is not timed. machine busy: others held the cores",
+    "in so many rounds that the number in brackets means nothing; such rows are in no mean.",
 )
 
 
 def ratio_of(row: dict) -> str:
-    return f"{row['ratio']:.2f}" if "ratio" in row else row["status"]
+    if "ratio" not in row:
+        return row["status"]
+    return f"{row['ratio']:.2f}" if known(row) else f"({row['ratio']:.2f})"
+
+
+def known(row: dict) -> bool:
+    """Whether enough rounds were undisturbed for the ratio to mean anything."""
+    return row.get("low") is not None or row["section"] == "memory"
 
 
 def interval_of(row: dict) -> str:
@@ -76,8 +84,8 @@ def sections(rows: list[dict]) -> dict[str, list[dict]]:
 
 
 def told(row: dict) -> bool:
-    """Refusals are what a peer says of itself, not news; they stay in the file."""
-    return row["status"] != "refused"
+    """Refusals are what a peer says of itself, not news; who is missing gets a list. Both stay in the file."""
+    return row["status"] not in ("refused", "missing")
 
 
 def document(records: list[dict], form=aligned) -> str:
@@ -168,8 +176,8 @@ def _nanoseconds(barriers: dict[str, float]) -> list[str]:
 
 
 def compared(rows: list[dict]) -> list[dict]:
-    """Rows whose ratio is one of times."""
-    return [row for row in rows if "ratio" in row and "ours_seconds" in row]
+    """Rows whose ratio is one of times, and known."""
+    return [row for row in rows if "ratio" in row and "ours_seconds" in row and known(row)]
 
 
 def means(rows: list[dict], form) -> Iterator[str]:
@@ -189,7 +197,10 @@ def means(rows: list[dict], form) -> Iterator[str]:
 
 
 def worst(rows: list[dict], form, most: int = 5) -> Iterator[str]:
-    found = sorted((row for row in compared(rows) if row["peer"] in ("torch", "torch+graph")), key=lambda r: r["ratio"])
-    yield f"The {min(most, len(found))} worst ratios to torch.nn.LSTM"
-    yield ""
-    yield from form(("section", *COLUMNS), [[row["section"], *cells(row)] for row in found[:most]])
+    of_torch = [row for row in compared(rows) if row["peer"] in ("torch", "torch+graph")]
+    for dtype in dict.fromkeys(row["dtype"] for row in of_torch):
+        found = sorted((row for row in of_torch if row["dtype"] == dtype), key=lambda row: row["ratio"])[:most]
+        yield f"The {len(found)} worst ratios to torch.nn.LSTM in {dtype}"
+        yield ""
+        yield from form(("section", *COLUMNS), [[row["section"], *cells(row)] for row in found])
+        yield ""
