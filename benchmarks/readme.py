@@ -16,6 +16,10 @@ from .table import geometric_mean, head, known, markdown
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
 MARKED = re.compile(r"(<!-- speed: (\S+) -->\n)(.*?)(<!-- /speed -->)", re.DOTALL)
+FOOT = (
+    "~: the 95 % interval is wider than 3 % either way; ?: others used the cores all the time. Every shape was",
+    "compared with float64 first; T is shortened for the heaviest, see benchmarks/README.md.",
+)
 SHOWN = ("shapes", "structure", "latency")
 
 
@@ -50,10 +54,7 @@ def section(path: Path) -> str:
     lines.append(means)
     header = ("T,B,I,H", *(f"{mode}, {n} thread{'s' * (n > 1)}" for mode, n in columns))
     text = [*(line + "  " for line in list(head(records[0], records))[:2]), "", *markdown(header, lines), ""]
-    text.append(
-        "~: the 95 % interval is wider than 3 % either way; ?: others used the cores all the time. Every shape was first\n"
-        "compared with float64; T is shortened for the heaviest, see benchmarks/README.md."
-    )
+    text += FOOT
     return "\n".join(text) + "\n"
 
 
