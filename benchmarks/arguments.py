@@ -64,9 +64,9 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", metavar="{" + ",".join(COMMANDS) + "}")
     run = commands.add_parser("run", help="measure; needs not be said", epilog=EPILOG, formatter_class=raw)
     _add_run(run)
-    compare = commands.add_parser("compare", help="two results files: what became slower or wrong beyond the noise")
+    compare = commands.add_parser("compare", help="results files: what became slower or wrong beyond the noise")
     compare.add_argument("old", type=Path)
-    compare.add_argument("new", type=Path)
+    compare.add_argument("new", type=Path, nargs="+", help="of several, all have to say the same")
     for name, text in (("plot", "PNG files of a results file"), ("table", "the tables of a results file")):
         command = commands.add_parser(name, help=text)
         command.add_argument("file", type=Path)

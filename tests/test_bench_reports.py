@@ -149,7 +149,7 @@ def test_without_matplotlib_it_says_how_to_get_it(monkeypatch, tmp_path, capsys)
         (row(ratio=1.5), row(ratio=1.47, width=0.001), "same"),
         (row(ratio=1.5, width=0.2), row(ratio=1.3), "noisy"),
         (row(), row(low=None, high=None, ratio=1.0), "noisy"),
-        (row(), row(low=None, high=None), "same"),
+        (row(), row(low=None, high=None), "noisy"),
         (row(), without_time("wrong"), "wrong"),
         (row(), without_time("failed"), "wrong"),
         (without_time("wrong"), row(), "right again"),
@@ -169,6 +169,39 @@ def test_memory_is_compared_by_itself():
         assert change.verdict == verdict
 
 
+def grown(factors, **more):
+    return [row(f"{n + 1},2,3,4", ratio=2 * factor, **more) for n, factor in enumerate(factors)]
+
+
+def test_noise_between_runs_is_estimated_from_all_rows():
+    jitter = [0.96, 1.04, 0.97, 1.03, 0.95, 1.05, 0.98, 1.02, 1.0, 0.99]
+    old, noise = grown([1.0] * 11, width=0.001), compare.threshold([*jitter, 0.8])
+    assert 0.05 < noise < 0.15
+    verdicts = [c.verdict for c in compare.changes(old, grown([*jitter, 0.8], width=0.001))]
+    assert verdicts[10] == "slower" and set(verdicts[:10]) == {"noisy", "same"}
+    assert [c.verdict for c in compare.changes(old, grown([1.0] * 10 + [0.95], width=0.001))][10] == "slower"
+    assert compare.threshold(jitter[:7]) == pytest.approx(0.03, rel=0.02)  # too few to estimate from
+
+
+def test_of_several_new_files_all_must_agree(tmp_path):
+    old = written(tmp_path, [RUN, row(), row("9,9,9,9")], "old.jsonl")
+    once = written(tmp_path, [RUN, row(ratio=1.0), row("9,9,9,9", ratio=1.0)], "once.jsonl")
+    again = written(tmp_path, [RUN, row(ratio=1.01), row("9,9,9,9")], "again.jsonl")
+    assert "2 regressions" in compare.report(old, [once])[0]
+    text, status = compare.report(old, [once, again])
+    assert status == 1 and "1 regressions, 1 undecided" in text
+
+
+def test_a_common_shift_is_a_regression_too(tmp_path):
+    dice = [0.93, 0.90, 0.95, 0.88, 0.96, 0.91, 0.94, 0.89, 0.92, 0.95, 0.87, 0.93]
+    old = written(tmp_path, [RUN, *grown([1.0] * 12, width=0.5)], "old.jsonl")
+    new = written(tmp_path, [RUN, *grown(dice, width=0.5)], "new.jsonl")
+    text, status = compare.report(old, [new])
+    assert "0 regressions" in text and "median 0.925 (everything is slower)" in text and status == 1
+    text, status = compare.report(new, [old])
+    assert "(everything is faster)" in text and status == 0
+
+
 def test_compare_as_a_command(tmp_path, capsys):
     old = written(tmp_path, [RUN, row(), row("9,9,9,9")], "old.jsonl")
     worse = written(tmp_path, [RUN, row(ratio=1.1), row("5,5,5,5")], "worse.jsonl")
@@ -181,7 +214,7 @@ def test_compare_as_a_command(tmp_path, capsys):
     assert "1 rows in both, 1 regressions, 0 undecided; 1 only in old.jsonl, 1 only in worse.jsonl" in out
     assert program.main(["compare", str(old), str(other)]) == 1
     out = capsys.readouterr().out
-    assert "Two machines: abacus and quipu" in out and "nothing was compared" in out
+    assert "Different machines: abacus, quipu" in out and "nothing was compared" in out
     assert program.main(["compare", str(old), str(tmp_path / "none.jsonl")]) == 2
     assert "none.jsonl does not exist" in capsys.readouterr().err
 
