@@ -104,7 +104,8 @@ def _list(args) -> int:
     print(f"Peers on {args.device}")
     for peer in PEERS.values():
         why = peer.missing(args.device)
-        print(f"  {peer.name:16} {peer.what}" + (f"\n{'':19}missing: {why}. To have it: {peer.install}" if why else ""))
+        remedy = f". To have it: {peer.install}" if args.device in peer.devices else ""
+        print(f"  {peer.name:16} {peer.what}" + (f"\n{'':19}missing: {why}{remedy}" if why else ""))
     print("\nShapes")
     for shape in NAMED.values():
         print(f"  {shape.name:16} {shape.spec}")

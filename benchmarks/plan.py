@@ -23,7 +23,7 @@ class Group:
     mode: str
     dtype: str = "float32"
     threads: int = 1
-    peers: tuple[str, ...] = ("torch", "onnxruntime")
+    peers: tuple[str, ...] = ("torch",)
     axis: str = ""  # of the section "scaling": what grows
 
 
@@ -67,6 +67,13 @@ def _threads(wishes: Wishes) -> tuple[int, ...]:
     return wishes.threads or tuple(sorted({1, cores()}))
 
 
+def _peers(wishes: Wishes) -> tuple[str, ...]:
+    """Who runs on this device without minutes of compiling first."""
+    from .peers import PEERS, RIVALS
+
+    return tuple(name for name in RIVALS if wishes.device in PEERS[name].devices and not PEERS[name].slow)
+
+
 def _dtypes(wishes: Wishes) -> tuple[str, ...]:
     return wishes.dtypes or (("tf32", "float32", "bfloat16", "float16") if wishes.device == "cuda" else ("float32",))
 
@@ -78,7 +85,7 @@ def _of_shapes(wishes: Wishes) -> Iterator[Group]:
             for dtype in _dtypes(wishes):
                 for threads in _threads(wishes):
                     section = "memory" if mode == "memory" else "latency" if mode == "latency" else "shapes"
-                    peers = ("torch", "onnxruntime") if mode != "memory" else ("torch", "fused-recompute")
+                    peers = _peers(wishes) if mode != "memory" else ("torch", "fused-recompute")
                     yield Group(section, shape, mode, dtype, threads, peers)
 
 
@@ -90,7 +97,7 @@ def _of_suite(wishes: Wishes) -> Iterator[Group]:
         yield from _named(wishes, full, everywhere[:1])
         yield from _structure(wishes, full, usual)
         yield from _latency(wishes, usual)
-        yield from _all_peers(wishes)
+        yield from _all_peers(wishes, full)
         yield from _parts(wishes, full)
         yield from _memory(wishes, full)
         if wishes.device == "cpu":
@@ -104,7 +111,8 @@ def _of_suite(wishes: Wishes) -> Iterator[Group]:
         for mode in ("latency",) if shape.T == 1 else ("inference", "training"):
             for dtype in _dtypes(wishes):
                 for threads in _threads(wishes):
-                    yield Group("latency" if shape.T == 1 else "shapes", shape, mode, dtype, threads)
+                    section = "latency" if shape.T == 1 else "shapes"
+                    yield Group(section, shape, mode, dtype, threads, _peers(wishes))
 
 
 def _named(wishes: Wishes, full: bool, threads: tuple[int, ...]) -> Iterator[Group]:
@@ -114,7 +122,7 @@ def _named(wishes: Wishes, full: bool, threads: tuple[int, ...]) -> Iterator[Gro
                 shape = shape.with_steps(QUICK_STEPS.get(shape.name, shape.T))
             for dtype in _dtypes(wishes) + (("bfloat16",) if full and wishes.device == "cpu" else ()):
                 for mode in ("latency",) if shape.T == 1 else ("inference", "training"):
-                    yield Group("shapes", shape, mode, dtype, each)
+                    yield Group("shapes", shape, mode, dtype, each, _peers(wishes))
 
 
 def _structure(wishes: Wishes, full: bool, threads: tuple[int, ...]) -> Iterator[Group]:
@@ -122,21 +130,26 @@ def _structure(wishes: Wishes, full: bool, threads: tuple[int, ...]) -> Iterator
         for shape in STRUCTURE:
             shape = shape if full or wishes.device == "cuda" else shape.with_steps(shape.T // 2)
             for mode in ("inference", "training"):
-                yield Group("structure", shape, mode, _dtypes(wishes)[0], each)
+                yield Group("structure", shape, mode, _dtypes(wishes)[0], each, _peers(wishes))
 
 
 def _latency(wishes: Wishes, threads: tuple[int, ...]) -> Iterator[Group]:
     for each in threads:
         for shape in STREAMING:
-            yield Group("latency", shape, "latency", _dtypes(wishes)[0], each)
+            yield Group("latency", shape, "latency", _dtypes(wishes)[0], each, _peers(wishes))
 
 
-def _all_peers(wishes: Wishes) -> Iterator[Group]:
-    """Every peer there is, among them those that take long to compile, on one middling shape."""
-    from .peers import RIVALS
+def _all_peers(wishes: Wishes, full: bool) -> Iterator[Group]:
+    """Every peer there is, among them those that take long to compile, on one middling shape; full: on three more."""
+    from .peers import PEERS, RIVALS
 
-    for mode in ("inference", "training"):
-        yield Group("peers", Shape("middling", 32, 16, 128, 128), mode, _dtypes(wishes)[0], 1, RIVALS)
+    everybody = tuple(name for name in RIVALS if wishes.device in PEERS[name].devices)
+    shapes = [Shape("middling", 32, 16, 128, 128)]
+    if full:
+        shapes += [Shape("one row", 64, 1, 128, 128), Shape("large", 32, 64, 512, 512), NAMED["forecasting"]]
+    for shape in shapes:
+        for mode in ("inference", "training"):
+            yield Group("peers", shape, mode, _dtypes(wishes)[0], 1, everybody)
 
 
 GRID_B, GRID_H = (1, 16, 64, 256), (128, 256, 512, 1024)

@@ -139,6 +139,14 @@ def test_only_quick_runs_on_the_cpu_shorten_shapes():
         assert (steps[key]["speech"], steps[key]["packed"]) == (NAMED["speech"].T, 128)
 
 
+def test_peers_of_a_plan_are_those_of_the_device():
+    shapes = {device: groups(Wishes(device=device))[0].peers for device in ("cpu", "cuda")}
+    assert shapes["cpu"] == ("torch", "onnxruntime")
+    assert shapes["cuda"] == ("torch", "torch-benchmark", "onnxruntime", "torchrl-triton", "haste", "flashrnn")
+    everybody = [g for g in groups(Wishes(suite="full")) if g.section == "peers"]
+    assert len(everybody) == 8 and {"loop-compile", "torch-compile", "jax", "flax"} <= set(everybody[0].peers)
+
+
 def test_wishes_are_granted():
     shapes = parse("7,3,5,16"), parse("1,1,5,16")
     found = groups(Wishes(shapes=shapes, dtypes=("bfloat16",), threads=(1,), peers=("loop",)))

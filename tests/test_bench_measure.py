@@ -233,10 +233,19 @@ def test_without_a_compiler_there_are_no_parts(monkeypatch):
         parts.native().time_parts("abacus", 1, 1, 1, 1, 1)
 
 
-def test_sentiment_training_end_to_end():
+def test_sentiment_training_end_to_end(monkeypatch):
     settings = ("--corpus-size", "40", "--epochs", "1", "--no-baseline", "--no-plots")
-    (row,) = sentiment.measure(Group("sentiment", NAMED["sentiment"], "training"), pairs=1, settings=settings)
-    assert row["ours_samples_per_second"] > 0 < row["samples_per_second"] and row["status"] == "noisy"
+    assert sentiment.samples_per_second("torch", 1, settings) > 0
+    order = []
+    rates = {"fused": 6.0, "torch": 4.0}
+    monkeypatch.setattr(sentiment, "samples_per_second", lambda lstm, *more: order.append(lstm) or rates[lstm])
+    group = Group("sentiment", NAMED["sentiment"], "training")
+    (row,) = sentiment.measure(group)
+    assert (row["ratio"], row["low"], row["high"], row["status"]) == (1.5, 1.5, 1.5, "ok")
+    assert (row["ours_samples_per_second"], row["samples_per_second"]) == (6.0, 4.0)
+    assert order[:4] == ["fused", "torch", "torch", "fused"]
+    (row,) = sentiment.measure(group, pairs=3)  # too few for an interval
+    assert row["status"] == "noisy" and row["low"] is None
 
 
 def test_processes_that_fail_are_quoted(monkeypatch):
