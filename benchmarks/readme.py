@@ -46,11 +46,12 @@ def section(path: Path) -> str:
         label = f"{entry['name']} {spec}" if entry["name"] and entry["name"] != "one step" else spec
         label += ", one step" if entry["mode"] == "latency" else ""
         lines.append([label, *(_cell(entry.get(column)) for column in columns)])
-    means = ["geometric mean without one step (rows)"]
+    means = ["geometric mean without one step"]
     for mode, n in columns:
         found = [e[mode, n] for e in shapes.values() if (mode, n) in e and e["mode"] != "latency"]
         values = [row["ratio"] for row in found if "ratio" in row and known(row)]
-        means.append(f"**{geometric_mean(values):.2f}** ({len(values)})" if values else "")
+        whole = values and len(values) == len(found)  # a mean of those that happened to be undisturbed says little
+        means.append(f"**{geometric_mean(values):.2f}**" if whole else "")
     lines.append(means)
     header = ("T,B,I,H", *(f"{mode}, {n} thread{'s' * (n > 1)}" for mode, n in columns))
     text = [*(line + "  " for line in list(head(records[0], records))[:2]), "", *markdown(header, lines), ""]
