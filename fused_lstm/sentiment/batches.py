@@ -1,17 +1,15 @@
-"""Numbered texts of different lengths to padded batches, texts of similar length together."""
+"""Numbered texts of different lengths to padded batches."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import hashlib
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from .tokens import PAD_ID
-
-# A shuffled pool of this many batches is sorted by length: little padding, yet other neighbours in every epoch.
-_POOL = 50
 
 
 class Batch(NamedTuple):
@@ -39,6 +37,11 @@ class NumberedTexts:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def digest(self) -> str:
+        """A hash of texts and labels."""
+        parts = (self._flat, self.lengths, self.labels)
+        return hashlib.sha256(b"".join(part.numpy().tobytes() for part in parts)).hexdigest()
+
     def batch(self, rows: Tensor) -> Batch:
         """The texts at ``rows`` (B,), padded to the longest of them."""
         lengths = self.lengths[rows]
@@ -47,18 +50,3 @@ class NumberedTexts:
         places = torch.where(inside, self._starts[rows][:, None] + steps, 0)
         tokens = torch.where(inside, self._flat[places], PAD_ID)
         return Batch(tokens, lengths, self.labels[rows], rows)
-
-    def in_order_of_length(self, batch_size: int) -> Iterator[Batch]:
-        """Every text once, shortest first: for evaluation."""
-        for rows in torch.argsort(self.lengths, stable=True).split(batch_size):
-            yield self.batch(rows)
-
-    def shuffled(self, batch_size: int, generator: torch.Generator) -> Iterator[Batch]:
-        """Every text once, batches of similar length in random order: for training."""
-        order = torch.randperm(len(self), generator=generator)
-        batches: list[Tensor] = []
-        for pool in order.split(batch_size * _POOL):
-            pool = pool[torch.argsort(self.lengths[pool], stable=True)]
-            batches.extend(pool.split(batch_size))
-        for index in torch.randperm(len(batches), generator=generator).tolist():
-            yield self.batch(batches[index])

@@ -9,15 +9,18 @@ import platform
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
 
 from .baseline import Baseline, BaselineUnavailable, run_baseline
 from .batches import NumberedTexts
+from .checkpoints import Checkpoints
 from .datasets import Dataset
+from .devices import is_main_process, process_count
 from .examples import Example
+from .logs import FolderLog
 from .model import SentimentClassifier
 from .options import RunOptions
 from .plots import PlotsUnavailable, draw_plots
@@ -30,15 +33,22 @@ from .training import EpochMetrics, TrainResult, evaluate, fit
 from .vocabularies import learn_vocabulary
 
 COMPOSE = "compose"
+CHECKPOINTS = "checkpoints"
 SETTINGS = "settings.json"  # --config takes it: the same run again
 Say = Callable[[str], None]
 
 
-def run(dataset: Dataset, options: RunOptions, folder: Path, say: Say) -> RunReport:
-    """Trains on ``dataset``, writes model and report into ``folder``, tells a person about it through ``say``."""
+def run(dataset: Dataset, options: RunOptions, folder: Path, say: Say) -> RunReport | None:
+    """Trains on ``dataset``, writes model and report into ``folder``, tells a person about it through ``say``.
+
+    Goes on where a run with the same data and settings was killed. None in processes that only help to train.
+    """
     require_safetensors()
     prepare_folder(folder)
-    write_json(folder / SETTINGS, options.nested())
+    if is_main_process():
+        write_json(folder / SETTINGS, options.nested())
+    else:
+        say = _silent
     counts = {"train": len(dataset.train), "dev": len(dataset.dev), "test": len(dataset.test)}
     if dataset.composed:
         counts[COMPOSE] = len(dataset.composed)
@@ -61,7 +71,11 @@ def run(dataset: Dataset, options: RunOptions, folder: Path, say: Say) -> RunRep
         f"Model: {parameters:,} parameters, vocabulary {len(model.vocabulary):,}, "
         f"LSTM {options.machine.lstm}, {environment['threads']} thread(s)"
     )
-    result = _train(model, dataset, options, say)
+    train, dev = (_numbered(model, examples) for examples in (dataset.train, dataset.dev))
+    checkpoints = _checkpoints(folder, model, train, dev, options, say)
+    result = _train(model, train, dev, options, checkpoints, FolderLog(folder, options.safety.tensorboard, say), say)
+    if not is_main_process():
+        return None
     save(folder, network, model.vocabulary, model.settings)
     say(f"Model of epoch {result.best_epoch or '-'} saved in {folder}")
 
@@ -76,6 +90,8 @@ def run(dataset: Dataset, options: RunOptions, folder: Path, say: Say) -> RunRep
     settings = options.flat()
     report = RunReport(dataset.name, counts, notes, settings, environment, result, parts, baseline, samples, plots)
     report.write(folder)
+    if not result.interrupted:
+        checkpoints.clear()
     return report
 
 
@@ -108,21 +124,61 @@ def _untrained(dataset: Dataset, options: RunOptions) -> StoredModel:
     return StoredModel(SentimentClassifier(config, options.machine.lstm), vocabulary, settings)
 
 
-def _train(model: StoredModel, dataset: Dataset, options: RunOptions, say: Say) -> TrainResult:
-    settings = model.settings
+def _numbered(model: StoredModel, examples: Sequence[Example]) -> NumberedTexts:
+    return number_examples(examples, model.vocabulary, model.settings.classes, model.settings.max_length)
 
-    def number(examples: Sequence[Example]) -> NumberedTexts:
-        return number_examples(examples, model.vocabulary, settings.classes, settings.max_length)
 
+def _checkpoints(
+    folder: Path, model: StoredModel, train: NumberedTexts, dev: NumberedTexts, options: RunOptions, say: Say
+) -> Checkpoints:
+    """Those of this very run: everything that decides about the weights is part of its identity."""
+    identity = {
+        **asdict(model.settings.model),
+        **asdict(options.training),
+        "lstm": options.machine.lstm,
+        "processes": process_count(),
+        "training data": train.digest(),
+        "dev data": dev.digest(),
+    }
+    safety = options.safety
+    seconds, steps = safety.checkpoint_seconds, safety.checkpoint_steps
+    checkpoints = Checkpoints(folder / CHECKPOINTS, identity, seconds, steps, say)
+    if safety.fresh and is_main_process():
+        checkpoints.clear()
+    return checkpoints
+
+
+def _train(
+    model: StoredModel,
+    train: NumberedTexts,
+    dev: NumberedTexts,
+    options: RunOptions,
+    checkpoints: Checkpoints,
+    log: FolderLog,
+    say: Say,
+) -> TrainResult:
     def on_epoch(metrics: EpochMetrics) -> None:
         say(metrics.line())
 
     result = fit(
-        model.network, number(dataset.train), number(dataset.dev), settings.classes, options.training, on_epoch
+        model.network,
+        train,
+        dev,
+        model.settings.classes,
+        options.training,
+        on_epoch,
+        checkpoints=checkpoints,
+        log=log if is_main_process() else None,
     )
+    if result.resumed_at is not None:
+        say(f"This run was continued at step {result.resumed_at}.")
     if result.interrupted:
-        say("Interrupted: keeping the best weights so far.")
+        say("Interrupted: keeping the best weights so far. The same command goes on from the last checkpoint.")
     return result
+
+
+def _silent(line: str) -> None:
+    """Other processes leave speaking to the main one."""
 
 
 def _baseline(dataset: Dataset, options: RunOptions, notes: list[str]) -> Baseline | None:

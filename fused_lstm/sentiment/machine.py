@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from .model import BACKENDS
+from .recurrent import BACKENDS
 from .settings import at_least, setting
 
 

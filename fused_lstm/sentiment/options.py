@@ -13,7 +13,7 @@ from .model import ModelConfig
 from .report_options import ReportOptions
 from .settings import plain_default, settings_of, updated, value_text
 from .tokens import TokenOptions
-from .training import TrainSettings
+from .train_settings import SafetyOptions, TrainSettings
 
 MANY_TEXTS = 40_000
 
@@ -28,6 +28,7 @@ class RunOptions:
     tokens: TokenOptions = TokenOptions()
     model: ModelConfig = ModelConfig()
     training: TrainSettings = TrainSettings()
+    safety: SafetyOptions = SafetyOptions()
     report: ReportOptions = ReportOptions()
     machine: MachineOptions = MachineOptions()
 
@@ -63,7 +64,7 @@ EMBEDDED = RunOptions().set(
     embedding=48,
     hidden=48,
     dropout=0.2,
-    embedding_dropout=0.1,
+    input_dropout=0.1,
     word_dropout=0.02,
     min_count=1,
     epochs=5,
@@ -73,7 +74,7 @@ EMBEDDED = RunOptions().set(
     baseline_order=4,
 )
 FEW = RunOptions().set(
-    embedding=200, hidden=200, dropout=0.6, embedding_dropout=0.5, word_dropout=0.05, epochs=6
+    embedding=200, hidden=200, dropout=0.6, input_dropout=0.5, word_dropout=0.05, epochs=6
 )
 MANY = RunOptions().set(epochs=4, batch_size=128)
 PRESETS_TEXT = (

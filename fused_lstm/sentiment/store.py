@@ -19,7 +19,7 @@ from .model import ModelConfig, SentimentClassifier
 from .tokens import Vocabulary
 from .vocabularies import vocabulary_from_state, vocabulary_state
 
-FORMAT, VERSION = "fused_lstm.sentiment", 1
+FORMAT, VERSION = "fused_lstm.sentiment", 2
 CONFIG, VOCABULARY, WEIGHTS = "config.json", "tokenizer.json", "model.safetensors"
 
 
@@ -126,10 +126,10 @@ def _read_settings(folder: Path) -> ModelSettings:
     if config.get("format") != FORMAT:
         raise StoreError(f"{folder / CONFIG}: expected format {FORMAT!r} but found {config.get('format')!r}")
     version = config.get("version")
-    if not isinstance(version, int) or not 1 <= version <= VERSION:
+    if version != VERSION:
         raise StoreError(
-            f"{folder / CONFIG}: format version {version!r} is not one this program reads (up to {VERSION}); "
-            "upgrade fused_lstm or train the model again"
+            f"{folder / CONFIG}: format version {version!r} is not the one this program reads ({VERSION}); "
+            "use the fused_lstm it was written with, or train the model again"
         )
     entries = _Entries(folder / CONFIG, config)
     checksums = entries.take("sha256", dict)

@@ -1,41 +1,33 @@
-"""The training loop: bucketed batches, AdamW with a decaying rate, the best epoch on dev kept, early stopping."""
+"""Classifiers: how one is trained by `loop`, and what it says about texts."""
 
 from __future__ import annotations
 
-import math
-import sys
-import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, mse_loss
 
-from .batches import Batch, NumberedTexts
-from .errors import UserError
+from .batches import NumberedTexts
+from .checkpoints import Checkpoints
+from .devices import make_accelerator
+from .logs import RunLog
+from .loop import Loop, Score, TrainingError, TrainResult
 from .metrics import Evaluation
 from .model import SentimentClassifier
-from .settings import at_least, nonnegative, positive, setting
+from .order import rows_by_length, shuffled_rows
+from .train_settings import TrainSettings
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+__all__ = ["EpochMetrics", "TrainResult", "TrainSettings", "TrainingError", "evaluate", "fit", "predict"]
 
 EVALUATION_BATCH = 256
-
-
-class TrainingError(UserError):
-    """Training cannot go on; the message says what to change."""
-
-
-@dataclass(frozen=True)
-class TrainSettings:
-    """Training."""
-
-    epochs: int = setting(10, "at most; the best one on dev is kept", at_least(1))
-    batch_size: int = setting(64, "texts in a batch", at_least(1))
-    lr: float = setting(2e-3, "AdamW step size at the start, decays linearly to 0", positive)
-    weight_decay: float = setting(0.0, "of AdamW", nonnegative)
-    clip: float = setting(1.0, "largest norm of the gradient", positive)
-    patience: int = setting(3, "stop after N epochs without progress on dev", at_least(1))
-    seed: int = setting(1, "same seed and threads, same model")
+EVALUATION_TOKENS = 2**16
+Start = Callable[[SentimentClassifier], None]
 
 
 @dataclass(frozen=True)
@@ -59,15 +51,6 @@ class EpochMetrics:
         )
 
 
-@dataclass
-class TrainResult:
-    """What happened; the model itself holds the weights of ``best_epoch``."""
-
-    history: list[EpochMetrics] = field(default_factory=list)
-    best_epoch: int = 0
-    interrupted: bool = False
-
-
 def fit(
     model: SentimentClassifier,
     train: NumberedTexts,
@@ -75,46 +58,32 @@ def fit(
     classes: Sequence[str],
     settings: TrainSettings,
     on_epoch: Callable[[EpochMetrics], None] = lambda metrics: None,
+    start: Start = lambda model: None,
+    checkpoints: Checkpoints | None = None,
+    log: RunLog | None = None,
 ) -> TrainResult:
     """Initialises and trains ``model``; leaves it with the weights of the best epoch on dev, in evaluation mode.
 
-    The same data, settings and number of threads give the same bits. An interrupt (Ctrl-C) ends training and keeps the
-    best weights so far; one that comes before the first step is passed on. The global random state is left as it was.
+    ``start`` may put other weights into the initialised model: word vectors, a language model's layers. The same data,
+    settings and number of threads give the same bits, also when a run with ``checkpoints`` was killed and repeated.
+    An interrupt (Ctrl-C) ends training and keeps the best weights so far; one that comes before the first step is
+    passed on. The global random state is left as it was.
     """
+    accelerator = make_accelerator(settings)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
-        return _Run(model, train, dev, classes, settings).go(on_epoch)
+        torch.manual_seed(settings.seed + 7919 * accelerator.process_index)
+        model.initialise(torch.Generator().manual_seed(settings.seed))
+        if model.config.regression:
+            model.set_ratings(classes)
+        start(model)
+        task = ClassifierTask(model, train, dev, classes, settings, accelerator)
+        return Loop(task, settings, accelerator, checkpoints, log).run(on_epoch)
 
 
-@torch.no_grad()
-def predict(model: SentimentClassifier, texts: NumberedTexts, batch_size: int = EVALUATION_BATCH) -> Tensor:
-    """Probabilities (N, classes), in the order of the texts."""
-    return torch.softmax(_scores(model, texts, batch_size), dim=1)
+class ClassifierTask:
+    """A `loop.Task`: a step is a batch of texts, of which every process takes its share."""
 
-
-def evaluate(
-    model: SentimentClassifier, texts: NumberedTexts, classes: Sequence[str]
-) -> tuple[float, Evaluation, Tensor]:
-    """Mean loss, counts, and the predicted class numbers (N,) of labelled texts."""
-    with torch.no_grad():
-        scores = _scores(model, texts, EVALUATION_BATCH)
-        loss = cross_entropy(scores, texts.labels).item()
-    predicted = scores.argmax(dim=1)
-    return loss, Evaluation.of(classes, texts.labels.tolist(), predicted.tolist()), predicted
-
-
-def _scores(model: SentimentClassifier, texts: NumberedTexts, batch_size: int) -> Tensor:
-    was_training = model.training
-    model.eval()
-    scores = torch.empty(len(texts), model.config.classes)
-    for batch in texts.in_order_of_length(batch_size):
-        scores[batch.rows] = model(batch.tokens, batch.lengths)
-    model.train(was_training)
-    return scores
-
-
-class _Run:
-    """The state of one training run."""
+    metrics = EpochMetrics
 
     def __init__(
         self,
@@ -123,87 +92,96 @@ class _Run:
         dev: NumberedTexts,
         classes: Sequence[str],
         settings: TrainSettings,
+        accelerator: Accelerator,
     ) -> None:
-        self.model, self.train, self.dev, self.classes, self.settings = model, train, dev, classes, settings
-        self.generator = torch.Generator().manual_seed(settings.seed)
-        model.initialise(self.generator)
-        self.optimizer = torch.optim.AdamW(
-            model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay, fused=True
-        )
-        self.total_steps = max(1, settings.epochs * math.ceil(len(train) / settings.batch_size))
-        self.step = 0
-        self.best_rank = (-1.0, 0.0)
-        self.best_weights: dict[str, Tensor] | None = None
-        self.result = TrainResult()
+        self.module, self.train, self.dev, self.classes = model, train, dev, classes
+        self.settings, self.accelerator = settings, accelerator
+        self.groups = [list(module.parameters()) for module in model.groups()]
+        if settings.layer_decay == 1 and not settings.unfreeze:
+            self.groups = [[parameter for group in self.groups for parameter in group]]
 
-    def go(self, on_epoch: Callable[[EpochMetrics], None]) -> TrainResult:
-        for epoch in range(1, self.settings.epochs + 1):
-            try:
-                self._epoch(epoch, on_epoch)
-            except KeyboardInterrupt:
-                self.result.interrupted = True
-                if self.best_weights is None and self.step == 0:
-                    raise
-                break
-            if epoch - self.result.best_epoch >= self.settings.patience:
-                break
-        if self.best_weights is not None:
-            self.model.load_state_dict(self.best_weights)
-        self.model.eval()
-        return self.result
+    def plan(self, epoch: int) -> list[Tensor]:
+        generator = torch.Generator().manual_seed(self.settings.seed * 1_000_003 + epoch)
+        return shuffled_rows(self.train.lengths, self.settings.batch_size, generator)
 
-    def _epoch(self, epoch: int, on_epoch: Callable[[EpochMetrics], None]) -> None:
-        started, total_loss = time.perf_counter(), 0.0
-        self.model.train()
-        batches = self.train.shuffled(self.settings.batch_size, self.generator)
-        for batch in _with_progress(batches, len(self.train), f"epoch {epoch}/{self.settings.epochs}"):
-            total_loss += self._train_on(batch) * len(batch.labels)
-        seconds = time.perf_counter() - started
-        dev_loss, evaluation, _ = evaluate(self.model, self.dev, self.classes)
-        metrics = EpochMetrics(
-            epoch,
-            total_loss / len(self.train),
-            dev_loss,
-            evaluation.accuracy,
-            evaluation.macro().f1,
-            seconds,
-            len(self.train) / seconds,
-        )
-        rank = (evaluation.accuracy, -dev_loss)
-        if rank > self.best_rank:
-            self.best_rank, self.result.best_epoch = rank, epoch
-            self.best_weights = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
-        self.result.history.append(metrics)
-        on_epoch(metrics)
+    def samples(self, epoch: int) -> int:
+        return len(self.train)
 
-    def _train_on(self, batch: Batch) -> float:
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.settings.lr * (1 - self.step / self.total_steps)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss = cross_entropy(self.model(batch.tokens, batch.lengths), batch.labels)
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
-        self.optimizer.step()
-        self.step += 1
-        value = loss.item()
-        if not math.isfinite(value):
-            raise TrainingError(
-                f"the loss became {value} at step {self.step}; try a smaller --lr than {self.settings.lr:g}"
-            )
-        return value
+    def loss(self, model: nn.Module, work: Tensor) -> tuple[Tensor, Tensor, int]:
+        processes, count = self.accelerator.num_processes, len(work)
+        mine = work[self.accelerator.process_index :: processes]
+        # A last batch may be smaller than the number of processes; who has nothing to do takes part with no weight.
+        batch = self.train.batch(mine if len(mine) else work[:1])
+        device = self.accelerator.device
+        scores = model(batch.tokens.to(device), batch.lengths.to(device), raw=True)
+        labels = batch.labels.to(device)
+        if self.module.config.regression:
+            total = mse_loss(scores[:, 0], self.module.ratings[labels], reduction="sum")
+        else:
+            total = cross_entropy(scores, labels, reduction="sum")
+        if not len(mine):
+            total = total * 0
+        loss = total / count
+        told = loss if processes == 1 else self.accelerator.reduce(loss.detach(), "sum")
+        return loss * processes, told, count  # gradients are averaged over processes
+
+    def evaluate(self, model: nn.Module) -> Score:
+        model.eval()
+        scores = _scores(model, self.dev, EVALUATION_BATCH, self.accelerator)
+        loss, evaluation, _ = _judge(model, scores, self.dev, self.classes)
+        values = {"dev_loss": loss, "dev_accuracy": evaluation.accuracy, "dev_macro_f1": evaluation.macro().f1}
+        rank = (-loss,) if self.module.config.regression else (evaluation.accuracy, -loss)
+        return Score(rank, values)
+
+    def carried(self) -> dict[str, Tensor]:
+        return {}
+
+    def carry(self, tensors: dict[str, Tensor]) -> None:
+        """Batches of texts have nothing to hand on."""
 
 
-def _with_progress(batches: Iterable[Batch], samples: int, title: str) -> Iterable[Batch]:
-    """The batches, with a bar counting samples on a terminal; as they are elsewhere, or without tqdm."""
-    if not sys.stderr.isatty():
-        yield from batches
-        return
-    try:
-        from tqdm import tqdm
-    except ImportError:
-        yield from batches
-        return
-    with tqdm(total=samples, desc=title, unit="samples", unit_scale=True, leave=False) as bar:
-        for batch in batches:
-            yield batch
-            bar.update(len(batch.labels))
+@torch.no_grad()
+def predict(model: SentimentClassifier, texts: NumberedTexts, batch_size: int = EVALUATION_BATCH) -> Tensor:
+    """Probabilities (N, classes), in the order of the texts."""
+    return torch.softmax(_evaluated(model, texts, batch_size), dim=1)
+
+
+def evaluate(
+    model: SentimentClassifier, texts: NumberedTexts, classes: Sequence[str]
+) -> tuple[float, Evaluation, Tensor]:
+    """Mean loss (of a regression: squared error), counts, and the predicted class numbers (N,) of labelled texts."""
+    return _judge(model, _evaluated(model, texts, EVALUATION_BATCH), texts, classes)
+
+
+def _judge(
+    model: SentimentClassifier, scores: Tensor, texts: NumberedTexts, classes: Sequence[str]
+) -> tuple[float, Evaluation, Tensor]:
+    if model.config.regression:  # the score of a class is minus the squared distance to it
+        loss = -scores.gather(1, texts.labels[:, None]).mean().item()
+    else:
+        loss = cross_entropy(scores, texts.labels).item()
+    predicted = scores.argmax(dim=1)
+    return loss, Evaluation.of(classes, texts.labels.tolist(), predicted.tolist()), predicted
+
+
+def _evaluated(model: SentimentClassifier, texts: NumberedTexts, batch_size: int) -> Tensor:
+    was_training = model.training
+    scores = _scores(model.eval(), texts, batch_size)
+    model.train(was_training)
+    return scores
+
+
+@torch.no_grad()
+def _scores(
+    model: nn.Module, texts: NumberedTexts, batch_size: int, accelerator: Accelerator | None = None
+) -> Tensor:
+    """Scores of all texts, on the CPU; with ``accelerator`` each process computes its share of the batches."""
+    device = next(model.parameters()).device
+    result = torch.zeros(len(texts), model.config.classes)
+    index, processes = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
+    for rows in rows_by_length(texts.lengths, batch_size, EVALUATION_TOKENS)[index::processes]:
+        batch = texts.batch(rows)
+        result[rows] = model(batch.tokens.to(device), batch.lengths.to(device)).float().cpu()
+    if processes > 1:
+        result = accelerator.reduce(result.to(accelerator.device), "sum").cpu()
+    return result

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from fused_lstm.sentiment import training
+from fused_lstm.sentiment import loop
 from fused_lstm.sentiment.cli import main
 from fused_lstm.sentiment.commands.predict import EMBEDDED_WARNING
 from fused_lstm.sentiment.store import save
@@ -174,14 +174,14 @@ def test_evaluate_names_labels_the_model_lacks(model_folder, tmp_path, capsys):
 
 def test_interrupt_saves_the_best_so_far(easy_tsv, tmp_path, capsys, monkeypatch):
     steps = iter(range(30))
-    step = training._Run._train_on
+    step = loop.Loop._train_on
 
     def interrupted(self, batch):
         if next(steps, None) is None:
             raise KeyboardInterrupt
         return step(self, batch)
 
-    monkeypatch.setattr(training._Run, "_train_on", interrupted)
+    monkeypatch.setattr(loop.Loop, "_train_on", interrupted)
     assert train(easy_tsv, tmp_path / "run", "--no-baseline", "--no-plots") == 130
     assert "Interrupted" in capsys.readouterr().out
     assert json.loads((tmp_path / "run" / "metrics.json").read_text())["interrupted"]

@@ -41,6 +41,8 @@ def run(arguments: argparse.Namespace) -> int:
     options.machine.apply()
     folder = Path(options.report.output)
     report = run_experiment(dataset, options, folder, _say)
+    if report is None:
+        return 0
     print(f"\n{report.text()}")
     print(f"Written to {folder}: the model, {', '.join([METRICS, REPORT, *report.plots])}")
     if report.training.interrupted:
