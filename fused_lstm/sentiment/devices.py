@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
+
+import torch
 
 from .errors import UserError
 
@@ -29,6 +33,21 @@ def make_accelerator(settings: TrainSettings) -> Accelerator:
     parallel = DistributedDataParallelKwargs(find_unused_parameters=settings.unfreeze)
     precision = {"float32": "no", "bfloat16": "bf16"}[settings.precision]
     return Accelerator(mixed_precision=precision, kwargs_handlers=[parallel])
+
+
+@contextmanager
+def random_state(settings: TrainSettings, process: int) -> Iterator[None]:
+    """Torch's random state from the seed, another one for each process; afterwards it is as it was."""
+    kept = torch.are_deterministic_algorithms_enabled()
+    if settings.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it torch refuses cuBLAS
+        torch.use_deterministic_algorithms(True)
+    try:
+        with torch.random.fork_rng():
+            torch.manual_seed(settings.seed + 7919 * process)
+            yield
+    finally:
+        torch.use_deterministic_algorithms(kept)
 
 
 def process_count() -> int:

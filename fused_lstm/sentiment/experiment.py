@@ -19,7 +19,8 @@ from .batches import NumberedTexts
 from .checkpoints import Checkpoints
 from .datasets import Dataset
 from .devices import is_main_process, process_count
-from .examples import Example
+from .examples import DataError, Example
+from .language_model_store import StoredLanguageModel, load_language_model
 from .logs import FolderLog
 from .model import SentimentClassifier
 from .options import RunOptions
@@ -30,6 +31,7 @@ from .samples import sample_texts
 from .splits import TEST
 from .store import ModelSettings, StoredModel, prepare_folder, require_safetensors, save, write_json
 from .training import EpochMetrics, TrainResult, evaluate, fit
+from .transfer import as_classifier, take_encoder
 from .vocabularies import learn_vocabulary
 
 COMPOSE = "compose"
@@ -56,7 +58,8 @@ def run(dataset: Dataset, options: RunOptions, folder: Path, say: Say) -> RunRep
     for note in dataset.notes:
         say(f"  {note}")
 
-    model = _untrained(dataset, options)
+    source = _source(options)
+    model = _untrained(dataset, options, source)
     network = model.network
     parameters = sum(p.numel() for p in network.parameters())
     environment = {
@@ -72,8 +75,9 @@ def run(dataset: Dataset, options: RunOptions, folder: Path, say: Say) -> RunRep
         f"LSTM {options.machine.lstm}, {environment['threads']} thread(s)"
     )
     train, dev = (_numbered(model, examples) for examples in (dataset.train, dataset.dev))
-    checkpoints = _checkpoints(folder, model, train, dev, options, say)
-    result = _train(model, train, dev, options, checkpoints, FolderLog(folder, options.safety.tensorboard, say), say)
+    checkpoints = _checkpoints(folder, model, train, dev, options, source, say)
+    log = FolderLog(folder, options.safety.tensorboard, say) if is_main_process() else None
+    result = _train(model, train, dev, options, source, checkpoints, log, say)
     if not is_main_process():
         return None
     save(folder, network, model.vocabulary, model.settings)
@@ -110,9 +114,21 @@ def evaluate_part(model: StoredModel, examples: Sequence[Example]) -> PartResult
     return PartResult(evaluation, loss, seconds, {kind: (hits[kind], total) for kind, total in totals.items()})
 
 
-def _untrained(dataset: Dataset, options: RunOptions) -> StoredModel:
-    vocabulary = learn_vocabulary((example.text for example in dataset.train), options.tokens)
-    config = replace(options.model, vocabulary=len(vocabulary), classes=len(dataset.classes))
+def _source(options: RunOptions) -> StoredLanguageModel | None:
+    """The language model to start from."""
+    folder = options.transfer.init_from
+    return None if folder is None else load_language_model(Path(folder), options.machine.lstm)
+
+
+def _untrained(dataset: Dataset, options: RunOptions, source: StoredLanguageModel | None) -> StoredModel:
+    if source is None:
+        vocabulary = learn_vocabulary((example.text for example in dataset.train), options.tokens)
+        config = replace(options.model, vocabulary=len(vocabulary))
+    else:
+        vocabulary, config = source.vocabulary, as_classifier(options.model, source.network.config)
+    config = replace(config, classes=len(dataset.classes))
+    if config.regression:
+        _check_ratings(dataset.classes)
     settings = ModelSettings(
         model=config,
         classes=tuple(dataset.classes),
@@ -124,18 +140,33 @@ def _untrained(dataset: Dataset, options: RunOptions) -> StoredModel:
     return StoredModel(SentimentClassifier(config, options.machine.lstm), vocabulary, settings)
 
 
+def _check_ratings(classes: Sequence[str]) -> None:
+    for name in classes:
+        try:
+            float(name)
+        except ValueError:
+            raise DataError(f"label {name!r} is no number; --regression needs labels such as 1 to 5") from None
+
+
 def _numbered(model: StoredModel, examples: Sequence[Example]) -> NumberedTexts:
     return number_examples(examples, model.vocabulary, model.settings.classes, model.settings.max_length)
 
 
 def _checkpoints(
-    folder: Path, model: StoredModel, train: NumberedTexts, dev: NumberedTexts, options: RunOptions, say: Say
+    folder: Path,
+    model: StoredModel,
+    train: NumberedTexts,
+    dev: NumberedTexts,
+    options: RunOptions,
+    source: StoredLanguageModel | None,
+    say: Say,
 ) -> Checkpoints:
     """Those of this very run: everything that decides about the weights is part of its identity."""
     identity = {
         **asdict(model.settings.model),
         **asdict(options.training),
         "lstm": options.machine.lstm,
+        "language model": source and source.digest,
         "processes": process_count(),
         "training data": train.digest(),
         "dev data": dev.digest(),
@@ -153,8 +184,9 @@ def _train(
     train: NumberedTexts,
     dev: NumberedTexts,
     options: RunOptions,
+    source: StoredLanguageModel | None,
     checkpoints: Checkpoints,
-    log: FolderLog,
+    log: FolderLog | None,
     say: Say,
 ) -> TrainResult:
     def on_epoch(metrics: EpochMetrics) -> None:
@@ -167,8 +199,9 @@ def _train(
         model.settings.classes,
         options.training,
         on_epoch,
-        checkpoints=checkpoints,
-        log=log if is_main_process() else None,
+        (lambda network: None) if source is None else (lambda network: take_encoder(network, source)),
+        checkpoints,
+        log,
     )
     if result.resumed_at is not None:
         say(f"This run was continued at step {result.resumed_at}.")

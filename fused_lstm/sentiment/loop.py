@@ -265,6 +265,7 @@ class Loop:
                 "optimizer": groups,
                 "best_rank": self.best_rank,
                 "best_epoch": self.result.best_epoch,
+                "threads": torch.get_num_threads(),
                 "history": [asdict(metrics) for metrics in self.result.history],
             }
         )
@@ -287,6 +288,11 @@ class Loop:
         self.best_weights = snapshot.take("best") or None
         self.result.best_epoch, self.result.resumed_at = plain["best_epoch"], self.step
         self.result.history = [self.task.metrics(**metrics) for metrics in plain["history"]]
+        if plain["threads"] != torch.get_num_threads() and self.accelerator.is_main_process:
+            self.checkpoints.say(
+                f"Warning: goes on with {torch.get_num_threads()} thread(s) what was begun with {plain['threads']}: "
+                "last bits may differ from those of a run in one piece."
+            )
         self.task.module.load_state_dict(snapshot.take("model"))
         self.average.restore(snapshot.take("average"), plain["average"])
         load_optimizer(self.optimizer, snapshot.take("optimizer"), plain["optimizer"])

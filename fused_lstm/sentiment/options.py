@@ -14,6 +14,7 @@ from .report_options import ReportOptions
 from .settings import plain_default, settings_of, updated, value_text
 from .tokens import TokenOptions
 from .train_settings import SafetyOptions, TrainSettings
+from .transfer import TransferOptions
 
 MANY_TEXTS = 40_000
 
@@ -27,6 +28,7 @@ class RunOptions:
     corpus: CorpusOptions = CorpusOptions()
     tokens: TokenOptions = TokenOptions()
     model: ModelConfig = ModelConfig()
+    transfer: TransferOptions = TransferOptions()
     training: TrainSettings = TrainSettings()
     safety: SafetyOptions = SafetyOptions()
     report: ReportOptions = ReportOptions()

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from .checkpoints import Checkpoints
-from .devices import make_accelerator
+from .devices import make_accelerator, random_state
 from .language_model import NO_TARGET, LanguageModel
 from .logs import RunLog
 from .loop import Loop, Score, TrainResult
@@ -57,8 +57,7 @@ def pretrain(
 ) -> TrainResult:
     """As `training.fit`, for language models; ``settings.batch_size`` is the number of streams side by side."""
     accelerator = make_accelerator(settings)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed + 7919 * accelerator.process_index)
+    with random_state(settings, accelerator.process_index):
         model.initialise(torch.Generator().manual_seed(settings.seed))
         task = LanguageModelTask(model, train, dev, settings, bptt, accelerator)
         return Loop(task, settings, accelerator, checkpoints, log, unit="words").run(on_epoch)

@@ -14,6 +14,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from .errors import UserError
 from .model import ModelConfig, SentimentClassifier
 from .tokens import Vocabulary
@@ -92,7 +94,7 @@ def prepare_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StoreError(f"{folder}: cannot be made: {error.strerror}") from error
-    if (folder / CONFIG).exists() and _read_json(folder / CONFIG).get("format") != FORMAT:
+    if (folder / CONFIG).exists() and read_json(folder / CONFIG).get("format") != FORMAT:
         raise StoreError(f"{folder}: holds a {CONFIG} of another program; choose another folder with --output")
 
 
@@ -103,26 +105,26 @@ def save(folder: Path, network: SentimentClassifier, vocabulary: Vocabulary, set
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     write_atomically(folder / WEIGHTS, lambda path: safetensors.save_file(weights, path))
     write_json(folder / VOCABULARY, vocabulary_state(vocabulary))
-    checksums = {name: _checksum(folder / name) for name in (WEIGHTS, VOCABULARY)}
+    checksums = {name: checksum(folder / name) for name in (WEIGHTS, VOCABULARY)}
     write_json(folder / CONFIG, {"format": FORMAT, "version": VERSION, "sha256": checksums, **asdict(settings)})
 
 
 def load(folder: Path, backend: str = "fused") -> StoredModel:
     """Reads a model folder. Raises `StoreError` if it is missing, foreign, newer, incomplete or damaged."""
     settings = _read_settings(folder)
-    vocabulary = _read_vocabulary(folder, settings)
+    vocabulary = read_vocabulary(folder, settings.model.vocabulary)
     try:
         network = SentimentClassifier(settings.model, backend)
     except (ValueError, RuntimeError) as error:
         raise StoreError(f"{folder / CONFIG}: no model can be made from it: {error}") from error
-    _load_weights(folder / WEIGHTS, network)
+    load_weights(folder / WEIGHTS, network)
     return StoredModel(network.eval(), vocabulary, settings)
 
 
 def _read_settings(folder: Path) -> ModelSettings:
     if not (folder / CONFIG).is_file():
         raise StoreError(f"{folder}: not a model folder, {CONFIG} is missing; make one with the train command")
-    config = _read_json(folder / CONFIG)
+    config = read_json(folder / CONFIG)
     if config.get("format") != FORMAT:
         raise StoreError(f"{folder / CONFIG}: expected format {FORMAT!r} but found {config.get('format')!r}")
     version = config.get("version")
@@ -131,12 +133,12 @@ def _read_settings(folder: Path) -> ModelSettings:
             f"{folder / CONFIG}: format version {version!r} is not the one this program reads ({VERSION}); "
             "use the fused_lstm it was written with, or train the model again"
         )
-    entries = _Entries(folder / CONFIG, config)
+    entries = Entries(folder / CONFIG, config)
     checksums = entries.take("sha256", dict)
     for name in (WEIGHTS, VOCABULARY):
-        if _checksum(folder / name) != checksums.get(name):
+        if checksum(folder / name) != checksums.get(name):
             raise StoreError(f"{folder / name}: does not belong to {CONFIG} or is damaged; train the model again")
-    sizes = _Entries(folder / CONFIG, entries.take("model", dict))
+    sizes = Entries(folder / CONFIG, entries.take("model", dict))
     types = {"int": int, "float": float, "bool": bool, "str": str}
     settings = ModelSettings(
         model=ModelConfig(**{f.name: sizes.take(f.name, types[f.type]) for f in fields(ModelConfig)}),
@@ -153,7 +155,7 @@ def _read_settings(folder: Path) -> ModelSettings:
     return settings
 
 
-class _Entries:
+class Entries:
     """A JSON object whose entries must be there and of the right type."""
 
     def __init__(self, path: Path, values: dict[str, Any]) -> None:
@@ -172,20 +174,22 @@ class _Entries:
         return value
 
 
-def _read_vocabulary(folder: Path, settings: ModelSettings) -> Vocabulary:
-    state = _read_json(folder / VOCABULARY)
+def read_vocabulary(folder: Path, size: int) -> Vocabulary:
+    """The vocabulary of a model that knows ``size`` tokens. Raises `StoreError`."""
+    state = read_json(folder / VOCABULARY)
     try:
         vocabulary = vocabulary_from_state(state)
     except (TypeError, ValueError) as error:
         raise StoreError(f"{folder / VOCABULARY}: {error}") from error
-    if len(vocabulary) != settings.model.vocabulary:
+    if len(vocabulary) != size:
         raise StoreError(
-            f"{folder / VOCABULARY}: lists {len(vocabulary)} tokens, the model expects {settings.model.vocabulary}"
+            f"{folder / VOCABULARY}: lists {len(vocabulary)} tokens, the model expects {size}"
         )
     return vocabulary
 
 
-def _load_weights(path: Path, network: SentimentClassifier) -> None:
+def load_weights(path: Path, network: nn.Module) -> None:
+    """Weights into a model that has tensors of the same names and shapes. Raises `StoreError`."""
     safetensors = require_safetensors()
     try:
         weights = safetensors.load_file(path)
@@ -202,7 +206,8 @@ def _load_weights(path: Path, network: SentimentClassifier) -> None:
     network.load_state_dict(weights)
 
 
-def _read_json(path: Path, kind: type = dict) -> Any:
+def read_json(path: Path, kind: type = dict) -> Any:
+    """A JSON file that holds a ``kind``. Raises `StoreError`."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -212,7 +217,8 @@ def _read_json(path: Path, kind: type = dict) -> Any:
     return value
 
 
-def _checksum(path: Path) -> str:
+def checksum(path: Path) -> str:
+    """SHA-256 of a file. Raises `StoreError`."""
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:

@@ -38,7 +38,7 @@ class Texts:
         self.flat = torch.tensor([n for text in texts for n in (reversed(text) if backwards else text)])
 
     def streams(self, rows: int, generator: torch.Generator) -> Streams:
-        """The texts in random order, in ``rows`` rows of equal length. What does not fill a step of all rows is left."""
+        """The texts in random order, in ``rows`` rows of equal length. What does not fill all rows is left out."""
         order = torch.randperm(len(self.lengths), generator=generator)
         lengths = self.lengths[order]
         begins = torch.cumsum(lengths, 0) - lengths

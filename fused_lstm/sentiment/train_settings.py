@@ -17,7 +17,7 @@ class TrainSettings:
     """Training."""
 
     epochs: int = setting(10, "at most; the best one on dev is kept", at_least(1))
-    batch_size: int = setting(64, "texts in a batch, of all processes together", at_least(1))
+    batch_size: int = setting(64, "texts (pretrain: streams) in a batch, of all processes together", at_least(1))
     optimizer: str = setting("adamw", "what makes steps of gradients", choices=OPTIMIZERS)
     lr: float = setting(2e-3, "its peak rate", positive)
     schedule: str = setting("linear", "how the rate changes over the run; all but constant end at 0", choices=SCHEDULES)

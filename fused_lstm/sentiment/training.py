@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy, mse_loss
 
 from .batches import NumberedTexts
 from .checkpoints import Checkpoints
-from .devices import make_accelerator
+from .devices import make_accelerator, random_state
 from .logs import RunLog
 from .loop import Loop, Score, TrainingError, TrainResult
 from .metrics import Evaluation
@@ -70,8 +70,7 @@ def fit(
     passed on. The global random state is left as it was.
     """
     accelerator = make_accelerator(settings)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed + 7919 * accelerator.process_index)
+    with random_state(settings, accelerator.process_index):
         model.initialise(torch.Generator().manual_seed(settings.seed))
         if model.config.regression:
             model.set_ratings(classes)

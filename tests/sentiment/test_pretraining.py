@@ -122,12 +122,12 @@ def test_resumes_in_the_middle_of_a_text_with_the_same_bits(tmp_path, monkeypatc
     settings = replace(SETTINGS, averaging=averaging, optimizer="sgd", lr=1.0, average_patience=1, clip=0.25)
     train, dev = Texts(cycles(200)), Texts(cycles(30, seed=9))
 
-    def run(folder) -> torch.Tensor:
+    def run(folder) -> tuple[torch.Tensor, int | None]:
         model = build()
-        pretrain(model, train, dev, settings, BPTT, checkpoints=Checkpoints(folder, {}, steps=4))
-        return torch.cat([p.detach().flatten() for p in model.parameters()])
+        result = pretrain(model, train, dev, settings, BPTT, checkpoints=Checkpoints(folder, {}, steps=4))
+        return torch.cat([p.detach().flatten() for p in model.parameters()]), result.resumed_at
 
-    whole = run(tmp_path / "whole")
+    whole, _ = run(tmp_path / "whole")
     step = LanguageModelTask.loss
     for limit in (3, 30, 75, 21):
         left = iter(range(limit))
@@ -142,4 +142,6 @@ def test_resumes_in_the_middle_of_a_text_with_the_same_bits(tmp_path, monkeypatc
         with pytest.raises(Killed):
             run(tmp_path / "killed")
     monkeypatch.setattr(LanguageModelTask, "loss", step)
-    assert torch.equal(run(tmp_path / "killed"), whole)
+    weights, resumed_at = run(tmp_path / "killed")
+    assert resumed_at > 75
+    assert torch.equal(weights, whole)

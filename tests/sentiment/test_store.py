@@ -140,7 +140,7 @@ def test_classes_and_vocabulary_must_fit_the_model(folder):
 )
 def test_vocabulary_must_fit(folder, change_state):
     (folder / VOCABULARY).write_text(json.dumps(change_state(json.loads((folder / VOCABULARY).read_text()))))
-    change(folder, sha256={name: store._checksum(folder / name) for name in (WEIGHTS, VOCABULARY)})
+    change(folder, sha256={name: store.checksum(folder / name) for name in (WEIGHTS, VOCABULARY)})
     with pytest.raises(StoreError, match=VOCABULARY):
         load(folder, "torch")
 
@@ -155,14 +155,14 @@ def test_vocabulary_must_fit(folder, change_state):
 )
 def test_weights_must_fit(folder, small_model, weights, message):
     save_file(weights(dict(small_model.network.state_dict())), folder / WEIGHTS)
-    change(folder, sha256={name: store._checksum(folder / name) for name in (WEIGHTS, VOCABULARY)})
+    change(folder, sha256={name: store.checksum(folder / name) for name in (WEIGHTS, VOCABULARY)})
     with pytest.raises(StoreError, match=message):
         load(folder, "torch")
 
 
 def test_file_that_is_not_safetensors(folder):
     (folder / WEIGHTS).write_bytes(b"\x80\x04pickle or anything else")
-    change(folder, sha256={name: store._checksum(folder / name) for name in (WEIGHTS, VOCABULARY)})
+    change(folder, sha256={name: store.checksum(folder / name) for name in (WEIGHTS, VOCABULARY)})
     with pytest.raises(StoreError, match="cannot be read"):
         load(folder, "torch")
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from fused_lstm.sentiment.batches import NumberedTexts
+from fused_lstm.sentiment.devices import DeviceError
 from fused_lstm.sentiment.model import BACKENDS, ModelConfig, SentimentClassifier
 from fused_lstm.sentiment.predictor import number_examples
 from fused_lstm.sentiment.tokens import Vocabulary, tokenize
@@ -129,6 +130,62 @@ def test_interrupt_before_the_first_step_is_passed_on(data):
     interrupt_after(model, 0)
     with pytest.raises(KeyboardInterrupt):
         fit(model, train, dev, CLASSES, SETTINGS)
+
+
+def test_ratings_are_learnt_by_their_distance(data):
+    """Three ratings told by words; the mean squared error on dev falls far below that of the mean rating."""
+    texts = [[2 + i % 3, 5 + i % 7, 5 + i % 5] for i in range(300)]
+    ratings = NumberedTexts(texts, [i % 3 for i in range(300)])
+    model = SentimentClassifier(ModelConfig(12, 3, embedding=8, hidden=6, regression=True, dropout=0.1))
+    result = fit(model, ratings, ratings, ("1", "2", "4.5"), replace(SETTINGS, epochs=6))
+    loss, evaluation, _ = evaluate(model, ratings, ("1", "2", "4.5"))
+    assert loss == pytest.approx(result.history[result.best_epoch - 1].dev_loss, rel=1e-5)
+    assert loss < 0.3 < 2.17  # the variance
+    assert evaluation.accuracy > 0.95
+    assert model.ratings.tolist() == [1, 2, 4.5]
+
+
+def test_mixed_precision_learns_and_leaves_float32(data):
+    size, train, dev = data
+    model = build(size, "fused")
+    dtypes = []
+    model.output.register_forward_hook(lambda module, inputs, output: dtypes.append((model.training, output.dtype)))
+    result = fit(model, train, dev, CLASSES, replace(SETTINGS, precision="bfloat16"))
+    assert max(m.dev_accuracy for m in result.history) > 0.95
+    assert {dtype for training, dtype in dtypes if training} == {torch.bfloat16}
+    assert all(p.dtype == torch.float32 for p in model.parameters())
+    dtypes.clear()
+    evaluate(model, dev, CLASSES)
+    assert {dtype for _, dtype in dtypes} == {torch.float32}
+
+
+@pytest.mark.parametrize("averaging", ["ema", "swa"])
+def test_averaged_weights_are_what_is_judged_and_kept(data, averaging):
+    size, train, dev = data
+    models = []
+    for how in ("none", averaging):
+        models.append(build(size))
+        settings = replace(SETTINGS, averaging=how, average_from=0.5, ema_decay=0.9)
+        result = fit(models[-1], train, dev, CLASSES, settings)
+    assert not torch.equal(models[0].output.weight, models[1].output.weight)
+    loss, _, _ = evaluate(models[1], dev, CLASSES)
+    assert loss == pytest.approx(result.history[result.best_epoch - 1].dev_loss)
+
+
+def test_deterministic_is_asked_for_during_training_alone(data):
+    size, train, dev = data
+    model, seen, before = build(size), [], torch.are_deterministic_algorithms_enabled()
+    model.register_forward_pre_hook(lambda *_: seen.append(torch.are_deterministic_algorithms_enabled()))
+    fit(model, train, dev, CLASSES, replace(SETTINGS, epochs=1, deterministic=True))
+    assert all(seen)
+    assert torch.are_deterministic_algorithms_enabled() == before
+
+
+def test_without_accelerate_the_remedy_is_named(data, monkeypatch):
+    size, train, dev = data
+    monkeypatch.setitem(sys.modules, "accelerate", None)
+    with pytest.raises(DeviceError, match="pip install"):
+        fit(build(size), train, dev, CLASSES, SETTINGS)
 
 
 def test_a_diverging_loss_is_an_error(data):

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 # In the order of the help.
 NAMES = (
+    "pretrain",
     "train",
     "evaluate",
     "predict",
+    "ensemble",
 )
