@@ -38,7 +38,7 @@ def make_accelerator(settings: TrainSettings) -> Accelerator:
 @contextmanager
 def random_state(settings: TrainSettings, process: int) -> Iterator[None]:
     """Torch's random state from the seed, another one for each process; afterwards it is as it was."""
-    kept = torch.are_deterministic_algorithms_enabled()
+    kept, warned = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     if settings.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it torch refuses cuBLAS
         torch.use_deterministic_algorithms(True)
@@ -47,7 +47,7 @@ def random_state(settings: TrainSettings, process: int) -> Iterator[None]:
             torch.manual_seed(settings.seed + 7919 * process)
             yield
     finally:
-        torch.use_deterministic_algorithms(kept)
+        torch.use_deterministic_algorithms(kept, warn_only=warned)
 
 
 def process_count() -> int:

@@ -174,11 +174,14 @@ def test_averaged_weights_are_what_is_judged_and_kept(data, averaging):
 
 def test_deterministic_is_asked_for_during_training_alone(data):
     size, train, dev = data
-    model, seen, before = build(size), [], torch.are_deterministic_algorithms_enabled()
-    model.register_forward_pre_hook(lambda *_: seen.append(torch.are_deterministic_algorithms_enabled()))
+    warns_only = torch.is_deterministic_algorithms_warn_only_enabled
+    model, seen, before = build(size), [], (torch.are_deterministic_algorithms_enabled(), warns_only())
+    assert before != (True, False)
+    enabled = torch.are_deterministic_algorithms_enabled
+    model.register_forward_pre_hook(lambda *_: seen.append((enabled(), warns_only())))
     fit(model, train, dev, CLASSES, replace(SETTINGS, epochs=1, deterministic=True))
-    assert all(seen)
-    assert torch.are_deterministic_algorithms_enabled() == before
+    assert set(seen[:10]) == {(True, False)}
+    assert (torch.are_deterministic_algorithms_enabled(), warns_only()) == before
 
 
 def test_without_accelerate_the_remedy_is_named(data, monkeypatch):
