@@ -34,6 +34,16 @@ class NumberedTexts:
         self._starts = torch.cumsum(self.lengths, 0) - self.lengths
         self._flat = torch.tensor([number for text in texts for number in text], dtype=torch.int64)
 
+    @classmethod
+    def mapped(cls, flat: Tensor, ends: Tensor, labels: Tensor) -> NumberedTexts:
+        """The same from tensors that may lie in files: all token numbers in a row, where each text ends, labels."""
+        texts = cls([], [])
+        texts.labels = labels.to(torch.int64)
+        texts._starts = torch.cat([ends.new_zeros(1), ends[:-1]])
+        texts.lengths = ends - texts._starts
+        texts._flat = flat
+        return texts
+
     def __len__(self) -> int:
         return len(self.labels)
 
@@ -48,5 +58,5 @@ class NumberedTexts:
         steps = torch.arange(int(lengths.max()))
         inside = steps < lengths[:, None]
         places = torch.where(inside, self._starts[rows][:, None] + steps, 0)
-        tokens = torch.where(inside, self._flat[places], PAD_ID)
+        tokens = torch.where(inside, self._flat[places].to(torch.int64), PAD_ID)
         return Batch(tokens, lengths, self.labels[rows], rows)

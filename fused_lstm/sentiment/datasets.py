@@ -1,22 +1,23 @@
-"""Everything a run needs to know about its data: the parts, the classes, and what a person should be told.
-
-Sources: the embedded corpus, one file, a folder with train/dev/test files, or a folder of text files by class
-(train/pos/1.txt, as in aclImdb).
-"""
+"""Everything a run needs to know about its data: the parts, the classes, and what a person should be told."""
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
 from . import corpus
+from .checks import hashes_of, inspect
+from .data_options import DataOptions, ReadingOptions
 from .examples import DataError, Example, RowProblems
-from .folders import find_part_files, read_class_tree
-from .readers import KINDS, Fields, read_file
-from .settings import setting
-from .splits import DEV, TEST, TRAIN, leaked, split, token_bag
+from .prepared import Prepared, is_prepared, open_prepared
+from .sources import open_source
+from .splits import DEV, TEST, TRAIN, split, token_bag
 
 MAX_CLASSES = 1000
 
@@ -25,52 +26,45 @@ MAX_CLASSES = 1000
 class Dataset:
     """Labelled texts in three parts, and the harder test of the embedded corpus (empty for other data).
 
-    ``notes`` are sentences for the report: how the data was divided, rows left out, leaks.
+    ``notes`` are sentences for the report: how the data was divided, rows left out, leaks. ``prepared`` holds the
+    tokens where the data comes from the command prepare.
     """
 
     name: str
-    train: list[Example]
-    dev: list[Example]
-    test: list[Example]
+    train: Sequence[Example]
+    dev: Sequence[Example]
+    test: Sequence[Example]
     composed: list[Example] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     embedded: bool = False
+    prepared: Prepared | None = None
 
     @property
     def classes(self) -> list[str]:
-        """The labels of the training part, sorted."""
-        return sorted({example.label for example in self.train})
+        """The labels of the training part, in order."""
+        return in_order({example.label for example in self.train}) if self.prepared is None else self.prepared.classes
 
 
-@dataclass(frozen=True)
-class ReadingOptions:
-    """How data is read."""
-
-    data_format: str | None = setting(None, "if the file's name does not tell", choices=KINDS)
-    label_field: str | None = setting(None, "column or field with the label", metavar="NAME")
-    text_field: str | None = setting(None, "column or field with the text", metavar="NAME")
-    strict: bool = setting(False, "stop at the first row that cannot be read")
-
-    @property
-    def fields(self) -> Fields:
-        return Fields(self.label_field, self.text_field)
-
-
-@dataclass(frozen=True)
-class DataOptions:
-    """Data."""
-
-    data: str | None = setting(None, "labelled texts (see below); the embedded corpus without it", metavar="PATH")
-    train_file: str | None = setting(None, "file for train, looked up in the folder PATH first")
-    dev_file: str | None = setting(None, "the same for dev")
-    test_file: str | None = setting(None, "the same for test")
-
-    def files(self) -> dict[str, str | None]:
-        return {TRAIN: self.train_file, DEV: self.dev_file, TEST: self.test_file}
+def in_order(labels: Iterable[str]) -> list[str]:
+    """Class names sorted, as numbers if all of them are."""
+    labels = list(labels)
+    try:
+        numbers = [float(label) for label in labels]
+    except ValueError:
+        return sorted(labels)
+    return [label for _, label in sorted(zip(numbers, labels))] if all(map(math.isfinite, numbers)) else sorted(labels)
 
 
 def open_dataset(data: DataOptions, reading: ReadingOptions, embedded: corpus.CorpusOptions) -> Dataset:
     """The user's data if any was named, else the embedded corpus; what could not be read stands in the notes."""
+    if data.data is not None and is_prepared(Path(data.data)):
+        if any(data.files().values()) or data.drop_leaks or data.drop_duplicates:
+            raise DataError(f"{data.data}: is prepared data, whose parts are decided; prepare it again to change them")
+        prepared = open_prepared(Path(data.data))
+        parts = prepared.texts
+        return Dataset(
+            prepared.name, parts[TRAIN], parts[DEV], parts[TEST], notes=list(prepared.notes), prepared=prepared
+        )
     if data.data is not None or data.train_file is not None:
         problems = RowProblems(reading.strict)
         dataset = load_dataset(data, reading, problems)
@@ -96,78 +90,74 @@ def embedded_dataset(
 
 
 def load_dataset(data: DataOptions, reading: ReadingOptions, problems: RowProblems) -> Dataset:
-    """The user's data, parts that are not given being taken from the training part by hash of the text.
+    """The user's data in memory, parts that are not given being taken from the training part by hash of the text.
 
     Raises `DataError` if nothing usable is found; single bad rows go to ``problems``.
     """
-    path = None if data.data is None else Path(data.data)
-    given = _read_parts(path, reading, data.files(), problems)
-    name = str(path or data.train_file)
-    if not given.get(TRAIN):
-        raise DataError(
-            f"{name}: no training examples found; expected a file of labelled texts, a folder with train.tsv, "
-            "train.csv or train.jsonl, or a folder with train/<class>/*.txt"
-        )
-    notes = []
-    missing = [part for part in (DEV, TEST) if part not in given]
+    source = open_source(data, reading, problems)
+    given = {part: list(examples) for part, examples in source.parts.items()}
+    if not given[TRAIN]:
+        raise DataError(f"{source.name}: no training examples found; the data holds no usable row")
+    notes = list(source.notes)
+    missing = missing_parts(given)
     if missing:
-        notes.append(
-            f"No {' or '.join(missing)} part was given: {'each takes' if len(missing) > 1 else 'it takes'} "
-            "a tenth of the training texts, chosen by hash; equal texts stay together."
-        )
+        notes.append(told_division(missing))
         given |= split(given[TRAIN], (TRAIN, *missing))
-    dataset = Dataset(name, given[TRAIN], given[DEV], given[TEST], notes=notes)
-    _check_classes(dataset)
+    dataset = Dataset(source.name, given[TRAIN], given[DEV], given[TEST], notes=notes)
+    check_classes(dataset.name, Counter(example.label for example in dataset.train), reading.numeric_labels)
     _drop_unknown_labels(dataset)
-    for part, examples in ((DEV, dataset.dev), (TEST, dataset.test)):
+    _clean(dataset, data)
+    for part, examples in ((TRAIN, dataset.train), (DEV, dataset.dev), (TEST, dataset.test)):
         if not examples:
-            raise DataError(f"{name}: the {part} part holds no usable row")
-        count = leaked(dataset.train, examples)
-        if count:
-            notes.append(f"Leak: {count} of {len(examples)} {part} texts also occur in train (case and spacing aside).")
+            raise DataError(f"{source.name}: the {part} part holds no usable row")
     return dataset
 
 
-def load_part(path: Path, part: str, options: ReadingOptions, problems: RowProblems) -> list[Example]:
-    """The examples to evaluate on: the whole of a single file, or one part of a folder."""
-    if path.is_file():
-        return read_file(path, options.fields, problems, options.data_format)
-    given = _read_parts(path, options, {}, problems)
-    if part not in given:
+def load_part(name: str | Path, part: str, reading: ReadingOptions, problems: RowProblems) -> Sequence[Example]:
+    """The examples to evaluate on: the whole of a single file, or one part of a folder or public set."""
+    name = str(name)
+    if is_prepared(Path(name)):
+        return open_prepared(Path(name)).texts[part]
+    source = open_source(DataOptions(data=name), reading, problems, whole=False)
+    wanted = TRAIN if Path(name).is_file() else part
+    if wanted not in source.parts:
         raise DataError(
-            f"{path}: has no {part} part; it has {', '.join(given) or 'nothing readable'}; choose one with --part"
+            f"{name}: has no {part} part; it has {', '.join(source.parts) or 'nothing readable'}; "
+            "choose one with --part"
         )
-    return given[part]
+    return list(source.parts[wanted])
 
 
-def _read_parts(
-    path: Path | None, options: ReadingOptions, named: dict[str, str | None], problems: RowProblems
-) -> dict[str, list[Example]]:
-    """The parts that are there; a file in ``named`` wins over what the folder holds."""
-    files = {part: Path(name) for part, name in named.items() if name is not None}
-    given: dict[str, list[Example]] = {}
-    if path is not None and not path.exists():
-        raise DataError(f"{path}: no such file or folder")
-    if path is not None and path.is_dir():
-        files = {part: path / file if (path / file).exists() else file for part, file in files.items()}
-        files = find_part_files(path, skip=set(files)) | files
-        if TRAIN not in files:
-            given = read_class_tree(path, problems)
-    elif path is not None:
-        files = {TRAIN: path} | files
-    kind = options.data_format
-    return given | {part: read_file(file, options.fields, problems, kind) for part, file in files.items()}
+def missing_parts(given: Iterable[str]) -> list[str]:
+    """The parts that have to be taken from train."""
+    given = set(given)
+    return [part for part in (DEV, TEST) if part not in given]
 
 
-def _check_classes(dataset: Dataset) -> None:
-    count, rows = len(dataset.classes), len(dataset.train)
+def told_division(missing: Sequence[str]) -> str:
+    """The sentence about it."""
+    return (
+        f"No {' or '.join(missing)} part was given: {'each takes' if len(missing) > 1 else 'it takes'} "
+        "a tenth of the training texts, chosen by hash; equal texts stay together."
+    )
+
+
+def check_classes(name: str, counts: Counter[str], numeric: bool) -> None:
+    """Raises `DataError` unless the labels of the training part can be those of a classification or a regression."""
+    count, rows = len(counts), counts.total()
     if count < 2:
-        raise DataError(f"{dataset.name}: every training row has the label {dataset.classes[0]!r}; two are needed")
-    if count > MAX_CLASSES or (rows >= 20 and count > rows // 2):
+        raise DataError(f"{name}: every training row has the label {next(iter(counts))!r}; two are needed")
+    if count > MAX_CLASSES or (rows >= 20 and count > rows // 2 and not numeric):
         raise DataError(
-            f"{dataset.name}: {count} different labels in {rows} rows; "
+            f"{name}: {count} different labels in {rows} rows; "
             "are label and text exchanged? Name the columns with --label-field and --text-field"
         )
+
+
+def told_unknown(part: str, unknown: Counter[str]) -> str:
+    """The sentence about labels that train lacks."""
+    names = ", ".join(repr(label) for label, _ in unknown.most_common(3))
+    return f"{unknown.total()} {part} row(s) were left out: train has no such label ({names})."
 
 
 def _drop_unknown_labels(dataset: Dataset) -> None:
@@ -176,8 +166,18 @@ def _drop_unknown_labels(dataset: Dataset) -> None:
         examples: Sequence[Example] = getattr(dataset, part)
         unknown = Counter(example.label for example in examples if example.label not in known)
         if unknown:
-            names = ", ".join(repr(label) for label, _ in unknown.most_common(3))
-            dataset.notes.append(
-                f"{sum(unknown.values())} {part} row(s) were left out: train has no such label ({names})."
-            )
+            dataset.notes.append(told_unknown(part, unknown))
             setattr(dataset, part, [example for example in examples if example.label in known])
+
+
+def _clean(dataset: Dataset, data: DataOptions) -> None:
+    parts = {TRAIN: dataset.train, DEV: dataset.dev, TEST: dataset.test}
+    number = {label: index for index, label in enumerate(dataset.classes)}
+    labels: dict[str, Tensor] = {
+        part: torch.tensor([number.get(example.label, -1) for example in examples]) for part, examples in parts.items()
+    }
+    keep, notes = inspect({part: hashes_of(examples) for part, examples in parts.items()}, labels, data)
+    dataset.notes += notes
+    for part, examples in parts.items():
+        if not keep[part].all():
+            setattr(dataset, part, [example for example, kept in zip(examples, keep[part].tolist()) if kept])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import NamedTuple
 
 from .errors import UserError
@@ -20,7 +21,8 @@ class DataError(UserError):
 
 
 class RowProblems:
-    """Collects rows that could not be read. With ``strict`` the first one is fatal (`DataError`).
+    """Collects rows that could not be read, and lines whose encoding was repaired. With ``strict`` the first of either
+    is fatal (`DataError`).
 
     Every problem is counted; the messages of the first ``keep`` are kept for display.
     """
@@ -30,6 +32,8 @@ class RowProblems:
         self.keep = keep
         self.count = 0
         self.messages: list[str] = []
+        self.encodings: Counter[str] = Counter()
+        self._first: dict[str, str] = {}
 
     def add(self, path: object, line: int, reason: str) -> None:
         """Notes that ``line`` (counted from 1) of ``path`` was left out because of ``reason``."""
@@ -40,10 +44,21 @@ class RowProblems:
         if len(self.messages) < self.keep:
             self.messages.append(message)
 
+    def repaired(self, path: object, line: int, byte: int, encoding: str) -> None:
+        """Notes that ``line`` of ``path`` was not UTF-8 from ``byte`` (counted from 1) on, but ``encoding``."""
+        if self.strict:
+            raise DataError(f"{path}:{line}: not UTF-8 at byte {byte} (read as {encoding} if not --strict)")
+        self.encodings[encoding] += 1
+        self._first.setdefault(encoding, f"{path}:{line}")
+
     def lines(self) -> list[str]:
         """The report for a person; empty when nothing was wrong."""
-        if not self.count:
-            return []
-        hidden = self.count - len(self.messages)
-        rest = [f"... and {hidden} more"] if hidden else []
-        return [f"{self.count} row(s) could not be read and were left out:", *self.messages, *rest]
+        report = [
+            f"{count} line(s) were not UTF-8 and were read as {encoding}, the first at {self._first[encoding]}."
+            for encoding, count in self.encodings.items()
+        ]
+        if self.count:
+            hidden = self.count - len(self.messages)
+            rest = [f"... and {hidden} more"] if hidden else []
+            report += [f"{self.count} row(s) could not be read and were left out:", *self.messages, *rest]
+        return report

@@ -28,7 +28,7 @@ from .plots import PlotsUnavailable, draw_plots
 from .predictor import number_examples, predict_texts
 from .report import PartResult, RunReport
 from .samples import sample_texts
-from .splits import TEST
+from .splits import DEV, TEST, TRAIN
 from .store import ModelSettings, StoredModel, prepare_folder, require_safetensors, save, write_json
 from .training import EpochMetrics, TrainResult, evaluate, fit
 from .transfer import as_classifier, take_encoder
@@ -74,7 +74,7 @@ def run(dataset: Dataset, options: RunOptions, folder: Path, say: Say) -> RunRep
         f"Model: {parameters:,} parameters, vocabulary {len(model.vocabulary):,}, "
         f"LSTM {options.machine.lstm}, {environment['threads']} thread(s)"
     )
-    train, dev = (_numbered(model, examples) for examples in (dataset.train, dataset.dev))
+    train, dev = (_numbered(model, dataset, part) for part in (TRAIN, DEV))
     checkpoints = _checkpoints(folder, model, train, dev, options, source, say)
     log = FolderLog(folder, options.safety.tensorboard, say) if is_main_process() else None
     result = _train(model, train, dev, options, source, checkpoints, log, say)
@@ -122,7 +122,9 @@ def _source(options: RunOptions) -> StoredLanguageModel | None:
 
 def _untrained(dataset: Dataset, options: RunOptions, source: StoredLanguageModel | None) -> StoredModel:
     if source is None:
-        vocabulary = learn_vocabulary((example.text for example in dataset.train), options.tokens)
+        prepared = dataset.prepared
+        texts = (example.text for example in dataset.train)
+        vocabulary = learn_vocabulary(texts, options.tokens) if prepared is None else prepared.vocabulary
         config = replace(options.model, vocabulary=len(vocabulary))
     else:
         vocabulary, config = source.vocabulary, as_classifier(options.model, source.network.config)
@@ -148,7 +150,11 @@ def _check_ratings(classes: Sequence[str]) -> None:
             raise DataError(f"label {name!r} is no number; --regression needs labels such as 1 to 5") from None
 
 
-def _numbered(model: StoredModel, examples: Sequence[Example]) -> NumberedTexts:
+def _numbered(model: StoredModel, dataset: Dataset, part: str) -> NumberedTexts:
+    prepared = dataset.prepared
+    if prepared is not None and prepared.vocabulary.words == model.vocabulary.words:
+        return prepared.numbered[part]
+    examples = {TRAIN: dataset.train, DEV: dataset.dev}[part]
     return number_examples(examples, model.vocabulary, model.settings.classes, model.settings.max_length)
 
 

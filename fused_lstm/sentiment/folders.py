@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from .examples import DataError, Example, RowProblems
 from .readers import NumberedLines, kind_of
 from .splits import DEV, TEST, TRAIN
 
-_PART_NAMES = {TRAIN: ("train", "training"), DEV: ("dev", "valid", "validation", "val"), TEST: ("test", "testing")}
+PART_NAMES = {TRAIN: ("train", "training"), DEV: ("dev", "valid", "validation", "val"), TEST: ("test", "testing")}
 _UNLABELLED = ("unsup", "unlabeled", "unlabelled")
 _TEXT_SUFFIXES = (".txt", ".txt.gz", ".txt.xz")
 
@@ -19,7 +20,7 @@ def find_part_files(folder: Path, skip: set[str]) -> dict[str, Path]:
     Raises `DataError` if several files claim one part.
     """
     found: dict[str, Path] = {}
-    for part, names in _PART_NAMES.items():
+    for part, names in PART_NAMES.items():
         if part in skip:
             continue
         files = sorted(
@@ -35,17 +36,23 @@ def find_part_files(folder: Path, skip: set[str]) -> dict[str, Path]:
     return found
 
 
-def read_class_tree(folder: Path, problems: RowProblems) -> dict[str, list[Example]]:
+def read_class_tree(folder: Path, problems: RowProblems) -> dict[str, Iterator[Example]]:
     """The parts of a tree part/class/*.txt, or of a tree class/*.txt, which is training data, to be divided later."""
-    roots = {part: _part_folder(folder, part) for part in _PART_NAMES}
+    roots = {part: _part_folder(folder, part) for part in PART_NAMES}
     if not any(roots.values()):
         roots = {TRAIN: folder}
-    parts = {part: _read_classes(root, problems) for part, root in roots.items() if root is not None}
-    return {part: examples for part, examples in parts.items() if examples}
+    found = {part: root for part, root in roots.items() if root is not None and _class_folders(root)}
+    return {part: _read_classes(root, problems) for part, root in found.items()}
+
+
+def class_tree_files(folder: Path) -> list[Path]:
+    """Every text file of such a tree."""
+    roots = [root for part in PART_NAMES if (root := _part_folder(folder, part))] or [folder]
+    return [file for root in roots for child in _class_folders(root) for file in _text_files(child)]
 
 
 def _part_folder(folder: Path, part: str) -> Path | None:
-    return next((folder / name for name in _PART_NAMES[part] if (folder / name).is_dir()), None)
+    return next((folder / name for name in PART_NAMES[part] if (folder / name).is_dir()), None)
 
 
 def _class_folders(root: Path) -> list[Path]:
@@ -57,13 +64,11 @@ def _text_files(folder: Path) -> list[Path]:
     return sorted(file for file in folder.iterdir() if file.is_file() and file.name.lower().endswith(_TEXT_SUFFIXES))
 
 
-def _read_classes(root: Path, problems: RowProblems) -> list[Example]:
-    examples = []
+def _read_classes(root: Path, problems: RowProblems) -> Iterator[Example]:
     for folder in _class_folders(root):
         for file in _text_files(folder):
             text = "\n".join(NumberedLines(file, problems)).strip()
             if text:
-                examples.append(Example(folder.name, text))
+                yield Example(folder.name, text)
             else:
                 problems.add(file, 1, "the text is empty")
-    return examples

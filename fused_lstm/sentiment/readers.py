@@ -1,4 +1,4 @@
-"""One file of labelled texts to examples: TSV, CSV or JSON Lines, plain or compressed with gzip or xz.
+"""One file of labelled texts to examples: TSV, CSV, JSON or Parquet, the first three also packed with gzip or xz.
 
 Lines end at \\n alone: texts may hold other characters that Python counts as line breaks. Rows that cannot be used are
 noted in a `RowProblems` and left out; a file that cannot be used raises `DataError`.
@@ -11,32 +11,44 @@ import csv
 import gzip
 import json
 import lzma
+import math
 import zlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
+from .encodings import decode_other
 from .examples import DataError, Example, RowProblems
 
 LABEL_NAMES = ("label", "sentiment", "polarity", "class", "category", "target")
 TEXT_NAMES = ("text", "sentence", "review", "comment", "content", "phrase")
 
-_KINDS = {".tsv": "tsv", ".txt": "tsv", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl"}
+_KINDS = {".tsv": "tsv", ".txt": "tsv", ".csv": "csv", ".parquet": "parquet"}
+_KINDS |= dict.fromkeys((".jsonl", ".ndjson", ".json"), "jsonl")
 _PACKED = (".gz", ".xz")
-KINDS = ("tsv", "csv", "jsonl")
+KINDS = ("tsv", "csv", "jsonl", "parquet")
 
 
-@dataclass(frozen=True)
-class Fields:
-    """Names of the columns or JSON fields. None: the first of the usual names (see above) that is present."""
+class Fields(NamedTuple):
+    """Names of the columns or JSON fields. None: the first of the usual names (see above) that is present.
+
+    ``numeric``: labels must be numbers, and are written in one way ("4" for 4.0).
+    """
 
     label: str | None = None
     text: str | None = None
+    numeric: bool = False
 
     @property
     def named(self) -> bool:
         return self.label is not None or self.text is not None
+
+    def places(self) -> tuple[int, int] | None:
+        """Columns counted from 0, where both were given by number (from 1), as for files without a header."""
+        if self.label and self.text and self.label.isdecimal() and self.text.isdecimal():
+            return int(self.label) - 1, int(self.text) - 1
+        return None
 
     def label_names(self) -> tuple[str, ...]:
         return LABEL_NAMES if self.label is None else (self.label.lower(),)
@@ -53,8 +65,8 @@ def kind_of(path: Path) -> str | None:
     return _KINDS.get(suffixes[-1]) if suffixes else None
 
 
-def read_file(path: Path, fields: Fields, problems: RowProblems, kind: str | None = None) -> list[Example]:
-    """The examples of one file. ``kind`` overrides what the file's name says.
+def read_file(path: Path, fields: Fields, problems: RowProblems, kind: str | None = None) -> Iterator[Example]:
+    """The examples of one file, read as they are asked for. ``kind`` overrides what the file's name says.
 
     Raises `DataError` if the file is missing, damaged, of an unknown kind, or lacks the named columns.
     """
@@ -64,12 +76,16 @@ def read_file(path: Path, fields: Fields, problems: RowProblems, kind: str | Non
             f"{path}: cannot tell the format from the name; expected one of {', '.join(_KINDS)} "
             "(with .gz or .xz if compressed); name it with --data-format"
         )
+    if kind == "parquet":
+        from .parquet import read_parquet
+
+        return read_parquet(path, fields, problems)
     lines = NumberedLines(path, problems)
     if kind == "jsonl":
-        return list(_json_examples(lines, fields))
+        return _json_examples(lines, fields)
     if kind == "csv":
-        return list(_column_examples(lines, _csv_rows(lines), fields, separator=None))
-    return list(_column_examples(lines, _tsv_rows(lines), fields, separator="\t"))
+        return _column_examples(lines, _csv_rows(lines), fields, separator=None)
+    return _column_examples(lines, _tsv_rows(lines), fields, separator="\t")
 
 
 class NumberedLines:
@@ -85,9 +101,7 @@ class NumberedLines:
             with open_binary(self.path) as stream:
                 for number, raw in enumerate(stream, start=1):
                     self.number = number
-                    line = self._decode(raw)
-                    if line is not None:
-                        yield line
+                    yield self._decode(raw)
         except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
             raise DataError(f"{self.path}: the archive is damaged after line {self.number} ({error})") from error
         except OSError as error:
@@ -97,16 +111,17 @@ class NumberedLines:
         """Notes a row of this file as unusable."""
         self.problems.add(self.path, line or self.number, reason)
 
-    def _decode(self, raw: bytes) -> str | None:
+    def _decode(self, raw: bytes) -> str:
         if self.number == 1:
             if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
                 raise DataError(f"{self.path}: the text is UTF-16; convert it to UTF-8 (iconv -f UTF-16 -t UTF-8)")
             raw = raw.removeprefix(codecs.BOM_UTF8)
         try:
-            return raw.decode("utf-8").removesuffix("\n").removesuffix("\r")
+            text = raw.decode("utf-8")
         except UnicodeDecodeError as error:
-            self.bad(f"not UTF-8 at byte {error.start + 1} of the line")
-            return None
+            text, encoding = decode_other(raw)
+            self.problems.repaired(self.path, self.number, error.start + 1, encoding)
+        return text.removesuffix("\n").removesuffix("\r")
 
 
 def open_binary(path: Path) -> IO[bytes]:
@@ -134,19 +149,27 @@ def _csv_rows(lines: NumberedLines) -> Iterator[tuple[int, list[str]]]:
             starts.append(lines.number)
             yield line + "\n"
 
+    lines_fed = feed()
+    first = next(lines_fed, "")
     # Strict, because otherwise a quote that is never closed would silently swallow the rest of the file.
-    rows = csv.reader(feed(), strict=True)
+    rows = csv.reader(chain([first], lines_fed), delimiter=_delimiter(first), strict=True)
     while True:
-        starts.clear()
         try:
             cells = next(rows)
         except StopIteration:
             return
         except csv.Error as error:
             lines.bad(f"not a CSV row: {error}", starts[0])
+            starts.clear()
             continue
         if any(cell.strip() for cell in cells):
             yield starts[0], cells
+        starts.clear()
+
+
+def _delimiter(first: str) -> str:
+    """A comma, or what divides the first line where that has none: spreadsheets of many countries write semicolons."""
+    return next((mark for mark in ",;\t" if mark in first), ",")
 
 
 def _column_examples(
@@ -154,7 +177,7 @@ def _column_examples(
 ) -> Iterator[Example]:
     """Rows of cells to examples. Without a header, cells after the second are joined to the text by ``separator``;
     where there is none (CSV quotes such texts) they are a fault."""
-    label_at, text_at = 0, 1
+    label_at, text_at = fields.places() or (0, 1)
     header: tuple[int, int] | None = None
     for index, (number, cells) in enumerate(rows):
         if index == 0:
@@ -162,7 +185,7 @@ def _column_examples(
             if header is not None:
                 label_at, text_at = header
                 continue
-        if header is None and len(cells) > 2:
+        if header is None and fields.places() is None and len(cells) > 2:
             if separator is None:
                 lines.bad(f"expected 2 columns (quote a text that holds commas), found {len(cells)}", number)
                 continue
@@ -170,7 +193,7 @@ def _column_examples(
         if len(cells) <= max(label_at, text_at):
             lines.bad(f"expected a label and a text, found {len(cells)} column(s)", number)
             continue
-        example = _example(cells[label_at], cells[text_at])
+        example = _example(cells[label_at], cells[text_at], fields)
         if isinstance(example, str):
             lines.bad(example, number)
         else:
@@ -179,6 +202,8 @@ def _column_examples(
 
 def _header(cells: Sequence[str], fields: Fields, path: Path) -> tuple[int, int] | None:
     """Columns of label and text if the first row names them; None if it is data."""
+    if fields.places():
+        return None
     names = [cell.strip().lower() for cell in cells]
     label_at = next((names.index(name) for name in fields.label_names() if name in names), None)
     text_at = next((names.index(name) for name in fields.text_names() if name in names), None)
@@ -196,23 +221,41 @@ def _header(cells: Sequence[str], fields: Fields, path: Path) -> tuple[int, int]
 
 
 def _json_examples(lines: NumberedLines, fields: Fields) -> Iterator[Example]:
-    for line in lines:
+    rest = iter(lines)
+    for line in rest:
         if not line.strip():
             continue
         if lines.number == 1 and line.lstrip().startswith("["):
-            raise DataError(f"{lines.path}: a JSON array; expected JSON Lines, one object on each line")
-        example = _json_example(line, fields)
+            yield from _array_examples(lines, chain([line], rest), fields)
+            return
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            lines.bad(f"not JSON: {error}")
+            continue
+        example = record_example(row, fields)
         if isinstance(example, str):
             lines.bad(example)
         else:
             yield example
 
 
-def _json_example(line: str, fields: Fields) -> Example | str:
+def _array_examples(lines: NumberedLines, text: Iterable[str], fields: Fields) -> Iterator[Example]:
+    """A file that is one JSON array; bad entries are named by their place in it."""
     try:
-        row = json.loads(line)
+        rows = json.loads("\n".join(text))
     except (ValueError, RecursionError) as error:
-        return f"not JSON: {error}"
+        raise DataError(f"{lines.path}: begins like a JSON array but is none: {error}") from error
+    for number, row in enumerate(rows, start=1):
+        example = record_example(row, fields)
+        if isinstance(example, str):
+            lines.bad(f"entry {number}: {example}", number)
+        else:
+            yield example
+
+
+def record_example(row: object, fields: Fields) -> Example | str:
+    """A row with named fields, or what is wrong with it."""
     if not isinstance(row, dict):
         return f"expected a JSON object, found {type(row).__name__}"
     row = {key.lower(): value for key, value in row.items()}
@@ -226,13 +269,26 @@ def _json_example(line: str, fields: Fields) -> Example | str:
         label = str(label).lower()
     if not isinstance(label, (str, int, float)) or not isinstance(text, str):
         return f"expected a label and a string, found {type(label).__name__} and {type(text).__name__}"
-    return _example(str(label), text)
+    return _example(str(label), text, fields)
 
 
-def _example(label: str, text: str) -> Example | str:
+def _example(label: str, text: str, fields: Fields) -> Example | str:
     label, text = label.strip(), text.strip()
     if not label:
         return "the label is empty"
+    if fields.numeric:
+        number = _finite(label)
+        if number is None:
+            return f"expected a number as the label, found {label!r}"
+        label = f"{number:g}"
     if not text:
         return "the text is empty"
     return Example(label, text)
+
+
+def _finite(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None

@@ -5,13 +5,17 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
 
 from .examples import DataError, Example
 from .tokens import tokenize
 
 BUCKETS = 10
 TRAIN, DEV, TEST = "train", "dev", "test"
+_LOWEST = -(1 << 63)
 
 
 def normalised(text: str) -> str:
@@ -24,6 +28,12 @@ def token_bag(text: str) -> str:
     return " ".join(sorted(tokenize(text)))
 
 
+def text_hash(text: str, key: Callable[[str], str] = normalised) -> int:
+    """A signed number of 64 bits, the same for texts that count as equal."""
+    digest = hashlib.sha256(key(text).encode("utf-8", "surrogatepass")).digest()
+    return int.from_bytes(digest[:8], "big", signed=True)
+
+
 def split(
     examples: Sequence[Example], parts: Sequence[str], key: Callable[[str], str] = normalised
 ) -> dict[str, list[Example]]:
@@ -32,40 +42,27 @@ def split(
     Texts with the same ``key`` go to the same part. Every part gets at least one text; `DataError` if there are fewer
     different texts than parts.
     """
-    keys = [key(example.text) for example in examples]
-    ranks = {k: _hash(k) for k in set(keys)}
-    part_of = {k: _part(rank, parts) for k, rank in ranks.items()}
-    _fill_empty(part_of, ranks, parts)
+    hashes = torch.tensor([text_hash(example.text, key) for example in examples], dtype=torch.int64)
     dealt: dict[str, list[Example]] = {part: [] for part in parts}
-    for example, k in zip(examples, keys):
-        dealt[part_of[k]].append(example)
+    for example, place in zip(examples, deal(hashes, parts).tolist()):
+        dealt[parts[place]].append(example)
     return dealt
 
 
-def leaked(train: Iterable[Example], held_out: Iterable[Example]) -> int:
-    """How many held-out examples have a text that also occurs in ``train``."""
-    known = {normalised(example.text) for example in train}
-    return sum(normalised(example.text) in known for example in held_out)
-
-
-def _hash(key: str) -> int:
-    return int.from_bytes(hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()[:8], "big")
-
-
-def _part(rank: int, parts: Sequence[str]) -> str:
-    bucket = rank % BUCKETS
-    return parts[bucket] if 0 < bucket < len(parts) else parts[0]
-
-
-def _fill_empty(part_of: dict[str, str], ranks: dict[str, int], parts: Sequence[str]) -> None:
-    """A handful of texts may leave a part empty: it then takes the first text, by hash, of the fullest part."""
-    if len(part_of) < len(parts):
+def deal(hashes: Tensor, parts: Sequence[str]) -> Tensor:
+    """The place in ``parts`` of each row, by the hash of its text (N,); see `split`."""
+    texts, rows = torch.unique(hashes, return_inverse=True)
+    if len(texts) < len(parts):
         raise DataError(
-            f"{len(part_of)} different text(s) cannot be divided into {', '.join(parts)}; give at least {len(parts)}"
+            f"{len(texts)} different text(s) cannot be divided into {', '.join(parts)}; give at least {len(parts)}"
         )
-    for part in parts:
-        if part in part_of.values():
-            continue
-        members = {p: [k for k in part_of if part_of[k] == p] for p in parts}
-        fullest = max(members.values(), key=len)
-        part_of[min(fullest, key=lambda k: (ranks[k], k))] = part
+    # As unsigned numbers: 2**64 leaves 6 when divided by 10.
+    buckets = (texts.remainder(BUCKETS) + (1 << 64) % BUCKETS * (texts < 0)) % BUCKETS
+    places = torch.where(buckets < len(parts), buckets, 0)
+    for place in range(len(parts)):
+        counts = torch.bincount(places, minlength=len(parts)).tolist()
+        if counts[place] == 0:
+            # A handful of texts: the part takes the first text, by hash, of the fullest one.
+            fullest = torch.nonzero(places == counts.index(max(counts))).flatten()
+            places[fullest[torch.argmin(texts[fullest] ^ _LOWEST)]] = place
+    return places[rows]

@@ -109,11 +109,11 @@ def test_a_part_without_usable_rows(tmp_path):
 
 def test_load_part(tmp_path):
     file = write(tmp_path / "one" / "anything.tsv", rows("a", 7))
-    assert len(load_part(file, "test", ReadingOptions(), RowProblems())) == 7
+    assert len(load_part(str(file), "test", ReadingOptions(), RowProblems())) == 7
     write(tmp_path / "two" / "test.tsv", rows("b", 4))
-    assert len(load_part(tmp_path / "two", "test", ReadingOptions(), RowProblems())) == 4
+    assert len(load_part(str(tmp_path / "two"), "test", ReadingOptions(), RowProblems())) == 4
     with pytest.raises(DataError, match="has no dev part; it has test"):
-        load_part(tmp_path / "two", "dev", ReadingOptions(), RowProblems())
+        load_part(str(tmp_path / "two"), "dev", ReadingOptions(), RowProblems())
 
 
 def test_embedded_dataset():

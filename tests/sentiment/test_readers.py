@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import lzma
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ def read(path: Path, content: str | bytes, kind: str | None = None, **fields):
     """(label, text) pairs, and the messages about bad rows without the file's name."""
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     problems = RowProblems()
-    examples = read_file(path, Fields(**fields), problems, kind)
+    examples = list(read_file(path, Fields(**fields), problems, kind))
     return [(e.label, e.text) for e in examples], [m.removeprefix(f"{path}:") for m in problems.messages]
 
 
@@ -67,13 +68,12 @@ def test_named_column_that_is_not_there(tmp_path):
 
 
 def test_bad_tsv_rows_are_named(tmp_path):
-    rows, bad = read(tmp_path / "a.tsv", b"1\tgood\nno tab here\n\tno label\n0\t  \n0\t\xff\xfe\n1\tlast\n")
+    rows, bad = read(tmp_path / "a.tsv", b"1\tgood\nno tab here\n\tno label\n0\t  \n1\tlast\n")
     assert rows == [("1", "good"), ("1", "last")]
     assert bad == [
         "2: expected a label and a text, found 1 column(s)",
         "3: the label is empty",
         "4: the text is empty",
-        "5: not UTF-8 at byte 3 of the line",
     ]
 
 
@@ -93,10 +93,21 @@ def test_bad_csv_rows_are_named_by_their_first_line(tmp_path):
     assert "unexpected end of data" in bad[3]
 
 
-def test_csv_after_an_undecodable_line_keeps_its_line_numbers(tmp_path):
-    rows, bad = read(tmp_path / "a.csv", b"1,a\n0,\xff\n1\n")
-    assert rows == [("1", "a")]
-    assert [message.split(":")[0] for message in bad] == ["2", "3"]
+def test_csv_with_semicolons(tmp_path):
+    assert read(tmp_path / "a.csv", 'label;text\n1;"fine; really, yes"\n')[0] == [("1", "fine; really, yes")]
+    assert read(tmp_path / "b.csv", "1;fine\n0;dull, too\n")[0] == [("1", "fine"), ("0", "dull, too")]
+
+
+def test_columns_by_number(tmp_path):
+    rows, bad = read(tmp_path / "a.csv", '4,7,"fine, really"\n0,8\n', label="1", text="3")
+    assert rows == [("4", "fine, really")]
+    assert bad == ["2: expected a label and a text, found 2 column(s)"]
+
+
+def test_numeric_labels(tmp_path):
+    rows, bad = read(tmp_path / "a.tsv", "4.0\ta\n1e0\tb\ngood\tc\nnan\td\n2.5\te\n", numeric=True)
+    assert rows == [("4", "a"), ("1", "b"), ("2.5", "e")]
+    assert bad == ["3: expected a number as the label, found 'good'", "4: expected a number as the label, found 'nan'"]
 
 
 def test_jsonl(tmp_path):
@@ -132,9 +143,44 @@ def test_bad_jsonl_rows(tmp_path):
     ]
 
 
-def test_json_array_is_named(tmp_path):
-    with pytest.raises(DataError, match="JSON Lines"):
-        read(tmp_path / "a.json", '[{"label": 1, "text": "a"}]')
+def test_json_array(tmp_path):
+    rows, bad = read(tmp_path / "a.json", '[{"label": 1, "text": "a"},\n {"label": 0}, {"label": 0, "text": "b"}]')
+    assert rows == [("1", "a"), ("0", "b")]
+    assert bad == ["2: entry 2: no text field; the fields are 'label'"]
+    with pytest.raises(DataError, match="begins like a JSON array but is none"):
+        read(tmp_path / "b.json", '[{"label": 1, "text": "a"}')
+
+
+def test_parquet(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow", reason="Parquet is an optional extra")
+    parquet = pytest.importorskip("pyarrow.parquet", reason="Parquet is an optional extra")
+    columns = {"Label": [1, 0, None, 1], "id": [7, 8, 9, 10], "text": ["fine", "dull", "x", " "]}
+    parquet.write_table(pyarrow.table(columns), tmp_path / "a.parquet")
+    problems = RowProblems()
+    rows = [(e.label, e.text) for e in read_file(tmp_path / "a.parquet", Fields(), problems)]
+    assert rows == [("1", "fine"), ("0", "dull")]
+    assert problems.messages == [
+        f"{tmp_path / 'a.parquet'}:3: expected a label and a string, found NoneType and str",
+        f"{tmp_path / 'a.parquet'}:4: the text is empty",
+    ]
+    with pytest.raises(DataError, match="cannot be read as Parquet"):
+        read(tmp_path / "b.parquet", "not so")
+
+
+def test_parquet_without_pyarrow(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(DataError, match="needs pyarrow: pip install"):
+        read(tmp_path / "b.parquet", "x")
+
+
+def test_rows_are_read_as_they_are_asked_for(tmp_path):
+    (tmp_path / "a.tsv").write_text("1\ta\nbroken\n1\tb\n")
+    problems = RowProblems()
+    rows = read_file(tmp_path / "a.tsv", Fields(), problems)
+    assert next(rows).text == "a"
+    assert problems.count == 0
+    assert next(rows).text == "b"
+    assert problems.count == 1
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, lzma.compress])
@@ -160,11 +206,11 @@ def test_unknown_kind_and_missing_file(tmp_path):
         read(tmp_path / "a.dat", "1\ta\n")
     assert read(tmp_path / "a.dat", "1\ta\n", kind="tsv")[0] == [("1", "a")]
     with pytest.raises(DataError, match="cannot be read"):
-        read_file(tmp_path / "none.tsv", Fields(), RowProblems())
+        list(read_file(tmp_path / "none.tsv", Fields(), RowProblems()))
 
 
 def test_strict_stops_at_the_first_bad_row(tmp_path):
     path = tmp_path / "a.tsv"
     path.write_text("1\ta\nbroken\n")
     with pytest.raises(DataError, match=r"a\.tsv:2: "):
-        read_file(path, Fields(), RowProblems(strict=True))
+        list(read_file(path, Fields(), RowProblems(strict=True)))

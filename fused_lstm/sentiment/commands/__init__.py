@@ -9,6 +9,7 @@ from __future__ import annotations
 
 # In the order of the help.
 NAMES = (
+    "prepare",
     "pretrain",
     "train",
     "evaluate",

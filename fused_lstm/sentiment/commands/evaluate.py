@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
     machine.apply()
     model = load(Path(arguments.model), machine.lstm)
     problems = RowProblems(reading.strict)
-    examples = load_part(Path(arguments.data), options.part, reading, problems)
+    examples = load_part(arguments.data, options.part, reading, problems)
     for line in problems.lines():
         print(line, file=sys.stderr)
     examples = _with_known_labels(examples, model, arguments.data)

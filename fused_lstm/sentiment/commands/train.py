@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from ..data_help import DATA_HELP
@@ -12,8 +13,9 @@ from ..experiment import run as run_experiment
 from ..machine import MachineOptions
 from ..options import PRESETS_TEXT, RunOptions, default_text, defaults_for
 from ..report import METRICS, REPORT
-from ..settings import build
+from ..settings import build, given_in
 from ..splits import TEST
+from ..tokens import TokenOptions
 
 FAILED, INTERRUPTED = 1, 130
 SUMMARY = "train a classifier and report how good it is"
@@ -38,6 +40,8 @@ def run(arguments: argparse.Namespace) -> int:
     build(MachineOptions, arguments).apply()
     dataset = open_dataset(given.data, given.reading, given.corpus)
     options = defaults_for(dataset.embedded, len(dataset.train)).given(arguments)
+    if dataset.prepared is not None:
+        options = replace(options, tokens=dataset.prepared.checked(given_in(TokenOptions, arguments)))
     options.machine.apply()
     folder = Path(options.report.output)
     report = run_experiment(dataset, options, folder, _say)
