@@ -11,6 +11,8 @@ from torch import Tensor
 
 from .tokens import PAD_ID
 
+_PIECE = 1 << 20
+
 
 class Batch(NamedTuple):
     """``tokens`` (B, T) int64 padded with zeros, ``lengths`` (B,) int64, ``labels`` (B,) int64, ``rows`` (B,) int64:
@@ -50,7 +52,11 @@ class NumberedTexts:
     def digest(self) -> str:
         """A hash of texts and labels."""
         parts = (self._flat, self.lengths, self.labels)
-        return hashlib.sha256(b"".join(part.numpy().tobytes() for part in parts)).hexdigest()
+        digest = hashlib.sha256()
+        for part in parts:
+            for piece in part.split(_PIECE):  # the tokens may be larger than the memory
+                digest.update(piece.numpy().tobytes())
+        return digest.hexdigest()
 
     def batch(self, rows: Tensor) -> Batch:
         """The texts at ``rows`` (B,), padded to the longest of them."""

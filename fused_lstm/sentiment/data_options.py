@@ -22,6 +22,10 @@ class DataOptions:
     drop_leaks: bool = setting(False, "leave out rows of train and dev whose text is in test, of train if in dev")
     drop_duplicates: bool = setting(False, "leave out rows of train whose text was there before")
 
+    vectors: str | None = setting(
+        None, "word vectors to start from: a text file of word2vec or GloVe; their size wins over --embedding"
+    )
+
     def files(self) -> dict[str, str | None]:
         return {TRAIN: self.train_file, DEV: self.dev_file, TEST: self.test_file}
 

@@ -19,7 +19,7 @@ from .batches import NumberedTexts
 from .checkpoints import Checkpoints
 from .datasets import Dataset
 from .devices import is_main_process, process_count
-from .examples import DataError, Example
+from .examples import DataError, Example, RowProblems
 from .language_model_store import StoredLanguageModel, load_language_model
 from .logs import FolderLog
 from .model import SentimentClassifier
@@ -30,8 +30,9 @@ from .report import PartResult, RunReport
 from .samples import sample_texts
 from .splits import DEV, TEST, TRAIN
 from .store import ModelSettings, StoredModel, prepare_folder, require_safetensors, save, write_json
-from .training import EpochMetrics, TrainResult, evaluate, fit
+from .training import EpochMetrics, Start, TrainResult, evaluate, fit
 from .transfer import as_classifier, take_encoder
+from .vectors import Vectors, read_vectors
 from .vocabularies import learn_vocabulary
 
 COMPOSE = "compose"
@@ -75,9 +76,10 @@ def run(dataset: Dataset, options: RunOptions, folder: Path, say: Say) -> RunRep
         f"LSTM {options.machine.lstm}, {environment['threads']} thread(s)"
     )
     train, dev = (_numbered(model, dataset, part) for part in (TRAIN, DEV))
-    checkpoints = _checkpoints(folder, model, train, dev, options, source, say)
+    vectors = _vectors(model, dataset, options, say)
+    checkpoints = _checkpoints(folder, model, train, dev, options, source, vectors, say)
     log = FolderLog(folder, options.safety.tensorboard, say) if is_main_process() else None
-    result = _train(model, train, dev, options, source, checkpoints, log, say)
+    result = _train(model, train, dev, options, _start(source, vectors), checkpoints, log, say)
     if not is_main_process():
         return None
     save(folder, network, model.vocabulary, model.settings)
@@ -158,6 +160,31 @@ def _numbered(model: StoredModel, dataset: Dataset, part: str) -> NumberedTexts:
     return number_examples(examples, model.vocabulary, model.settings.classes, model.settings.max_length)
 
 
+def _vectors(model: StoredModel, dataset: Dataset, options: RunOptions, say: Say) -> Vectors | None:
+    if options.data.vectors is None:
+        return None
+    if options.transfer.init_from is not None:
+        raise DataError("--vectors and --init-from both say where word vectors start; leave one of them out")
+    problems = RowProblems(options.reading.strict)
+    vectors = read_vectors(Path(options.data.vectors), model.vocabulary, problems)
+    for note in (vectors.note, *problems.lines()):
+        say(note)
+        dataset.notes.append(note)
+    return vectors
+
+
+def _start(source: StoredLanguageModel | None, vectors: Vectors | None) -> Start:
+    """What replaces weights that were drawn at random."""
+
+    def start(network: SentimentClassifier) -> None:
+        if source is not None:
+            take_encoder(network, source)
+        if vectors is not None:
+            network.use_vectors(vectors.values, vectors.known)
+
+    return start
+
+
 def _checkpoints(
     folder: Path,
     model: StoredModel,
@@ -165,6 +192,7 @@ def _checkpoints(
     dev: NumberedTexts,
     options: RunOptions,
     source: StoredLanguageModel | None,
+    vectors: Vectors | None,
     say: Say,
 ) -> Checkpoints:
     """Those of this very run: everything that decides about the weights is part of its identity."""
@@ -176,6 +204,7 @@ def _checkpoints(
         "processes": process_count(),
         "training data": train.digest(),
         "dev data": dev.digest(),
+        "word vectors": None if vectors is None else vectors.digest(),
     }
     safety = options.safety
     seconds, steps = safety.checkpoint_seconds, safety.checkpoint_steps
@@ -190,7 +219,7 @@ def _train(
     train: NumberedTexts,
     dev: NumberedTexts,
     options: RunOptions,
-    source: StoredLanguageModel | None,
+    start: Start,
     checkpoints: Checkpoints,
     log: FolderLog | None,
     say: Say,
@@ -205,7 +234,7 @@ def _train(
         model.settings.classes,
         options.training,
         on_epoch,
-        (lambda network: None) if source is None else (lambda network: take_encoder(network, source)),
+        start,
         checkpoints,
         log,
     )

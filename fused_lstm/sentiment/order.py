@@ -9,13 +9,19 @@ from torch import Tensor
 _POOL = 50
 
 
-def shuffled_rows(lengths: Tensor, batch_size: int, generator: torch.Generator) -> list[Tensor]:
-    """Every text once, batches of similar length in random order: for training."""
+def shuffled_rows(
+    lengths: Tensor, batch_size: int, generator: torch.Generator, most_tokens: int = 0
+) -> list[Tensor]:
+    """Every text once, batches of similar length in random order: for training.
+
+    ``most_tokens`` limits a batch with its padding, though never below one text; 0: whatever ``batch_size`` makes.
+    """
     order = torch.randperm(len(lengths), generator=generator)
     batches: list[Tensor] = []
     for pool in order.split(batch_size * _POOL):
         pool = pool[torch.argsort(lengths[pool], stable=True)]
-        batches.extend(pool.split(batch_size))
+        for rows in pool.split(batch_size):
+            batches.extend(rows.split(max(1, most_tokens // int(lengths[rows[-1]])) if most_tokens else batch_size))
     return [batches[index] for index in torch.randperm(len(batches), generator=generator).tolist()]
 
 

@@ -18,6 +18,7 @@ class TrainSettings:
 
     epochs: int = setting(10, "at most; the best one on dev is kept", at_least(1))
     batch_size: int = setting(64, "texts (pretrain: streams) in a batch, of all processes together", at_least(1))
+    batch_tokens: int = setting(65_536, "tokens in a batch, padding included, or one text; 0: any", at_least(0))
     optimizer: str = setting("adamw", "what makes steps of gradients", choices=OPTIMIZERS)
     lr: float = setting(2e-3, "its peak rate", positive)
     schedule: str = setting("linear", "how the rate changes over the run; all but constant end at 0", choices=SCHEDULES)

@@ -101,7 +101,7 @@ class ClassifierTask:
 
     def plan(self, epoch: int) -> list[Tensor]:
         generator = torch.Generator().manual_seed(self.settings.seed * 1_000_003 + epoch)
-        return shuffled_rows(self.train.lengths, self.settings.batch_size, generator)
+        return shuffled_rows(self.train.lengths, self.settings.batch_size, generator, self.settings.batch_tokens)
 
     def samples(self, epoch: int) -> int:
         return len(self.train)

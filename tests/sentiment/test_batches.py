@@ -63,3 +63,13 @@ def test_little_padding_and_another_order_each_time():
 def test_one_text():
     (batch,) = shuffled(NumberedTexts([[5]], [1]), 64, 1)
     assert batch.tokens.tolist() == [[5]]
+
+
+def test_long_texts_come_in_small_batches():
+    lists = texts(129)
+    numbered = NumberedTexts(lists, [0] * 129)
+    batches = [numbered.batch(rows) for rows in shuffled_rows(numbered.lengths, 17, torch.Generator(), 100)]
+    check_complete(batches, lists, [0] * 129)
+    assert all(batch.tokens.numel() <= 100 for batch in batches)
+    assert max(len(batch.labels) for batch in batches) > 5
+    assert all(len(rows) == 1 for rows in shuffled_rows(numbered.lengths, 17, torch.Generator(), 1))

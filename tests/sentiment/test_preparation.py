@@ -101,6 +101,18 @@ def test_train_and_evaluate_on_it(easy_tsv, tmp_path, capsys):
     assert "whose parts are decided" in capsys.readouterr().err
 
 
+def test_ratings_from_file_to_evaluation(tmp_path, capsys):
+    rows = [f"{i % 5}.0\t{'very ' * (i % 5)}fine {i}\n" for i in range(80)] + ["good\tno number\n"]
+    (tmp_path / "a.tsv").write_text("".join(rows))
+    run_folder = str(tmp_path / "run")
+    small = ["--hidden", "4", "--epochs", "1", "--no-baseline", "--no-plots", "--regression", "--threads", "1"]
+    assert main(["train", "--data", str(tmp_path / "a.tsv"), "--output", run_folder, *small]) == 0
+    assert "a.tsv:81: expected a number as the label, found 'good'" in capsys.readouterr().out
+    assert json.loads((Path(run_folder) / "config.json").read_text())["classes"] == ["0", "1", "2", "3", "4"]
+    assert main(["evaluate", run_folder, str(tmp_path / "a.tsv")]) == 0
+    assert "1 row(s) could not be read" in capsys.readouterr().err
+
+
 def test_a_folder_is_replaced_only_by_a_whole_one(easy_tsv, tmp_path, monkeypatch):
     out = tmp_path / "out"
     run(easy_tsv, out)

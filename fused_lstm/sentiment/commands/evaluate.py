@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..data_help import DATA_HELP
@@ -43,6 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
     machine = build(MachineOptions, arguments)
     machine.apply()
     model = load(Path(arguments.model), machine.lstm)
+    reading = replace(reading, numeric_labels=model.settings.model.regression)
     problems = RowProblems(reading.strict)
     examples = load_part(arguments.data, options.part, reading, problems)
     for line in problems.lines():

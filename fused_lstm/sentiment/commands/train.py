@@ -16,6 +16,7 @@ from ..report import METRICS, REPORT
 from ..settings import build, given_in
 from ..splits import TEST
 from ..tokens import TokenOptions
+from ..vectors import vector_size
 
 FAILED, INTERRUPTED = 1, 130
 SUMMARY = "train a classifier and report how good it is"
@@ -38,8 +39,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     given = RunOptions().given(arguments)
     build(MachineOptions, arguments).apply()
-    dataset = open_dataset(given.data, given.reading, given.corpus)
+    reading = replace(given.reading, numeric_labels=given.model.regression)
+    dataset = open_dataset(given.data, reading, given.corpus)
     options = defaults_for(dataset.embedded, len(dataset.train)).given(arguments)
+    if options.data.vectors is not None:
+        options = options.set(embedding=vector_size(Path(options.data.vectors)))
     if dataset.prepared is not None:
         options = replace(options, tokens=dataset.prepared.checked(given_in(TokenOptions, arguments)))
     options.machine.apply()
