@@ -1,4 +1,4 @@
-"""From any source to a prepared folder, in passes over files, so that nothing but 20 bytes a row is kept in memory."""
+"""From any source to a prepared folder, in passes over files: in memory are some numbers a row, never the texts."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class _Part:
         return _Part(self.spool, self.rows[chosen], self.labels[chosen])
 
     def texts(self) -> Iterator[str]:
-        return (self.spool.texts[row].text for row in self.rows.tolist())
+        return (self.spool.texts[row].text for row in _numbers(self.rows))
 
 
 @dataclass
@@ -180,7 +180,7 @@ def _write(
     tokens = NumberWriter(stem.with_suffix(".tokens"), INT32)
     ends = NumberWriter(stem.with_suffix(".token_ends"), INT64)
     unknown = 0
-    for text, label in zip(part.texts(), part.labels.tolist()):
+    for text, label in zip(part.texts(), _numbers(part.labels)):
         texts.add(text, label)
     for numbers in vocabulary.encode_texts(part.texts(), options.max_length):
         tokens.extend(numbers)
@@ -202,6 +202,11 @@ def _write(
             "max": int(lengths[-1]),
         },
     }
+
+
+def _numbers(rows: Tensor) -> Iterator[int]:
+    """As Python's, a block at a time: they are much larger than the tensor's."""
+    return (number for block in rows.split(1 << 16) for number in block.tolist())
 
 
 def _joint_checksum(sums: Iterable[str]) -> str:
