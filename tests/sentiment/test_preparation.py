@@ -97,6 +97,8 @@ def test_train_and_evaluate_on_it(easy_tsv, tmp_path, capsys):
     assert "macro mean" in capsys.readouterr().out
     assert main(["train", "--data", str(out), "--tokenizer", "char", *small]) == 1
     assert "was prepared with --tokenizer word, not char" in capsys.readouterr().err
+    assert main(["prepare", "--data", str(out)]) == 1
+    assert "is prepared already" in capsys.readouterr().err
     assert main(["train", "--data", str(out), "--drop-leaks", *small]) == 1
     assert "whose parts are decided" in capsys.readouterr().err
 

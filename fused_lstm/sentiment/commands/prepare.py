@@ -11,7 +11,7 @@ from ..data_help import DATA_HELP
 from ..data_options import DataOptions, ReadingOptions
 from ..examples import DataError
 from ..preparation import prepare
-from ..prepared import INDEX
+from ..prepared import INDEX, is_prepared
 from ..report import table
 from ..settings import build, setting
 from ..tokens import TokenOptions
@@ -45,6 +45,8 @@ def run(arguments: argparse.Namespace) -> int:
     reading = replace(build(ReadingOptions, arguments), numeric_labels=options.regression)
     if data.data is None and data.train_file is None:
         raise DataError("prepare needs --data PATH or --train-file FILE; the embedded corpus is not prepared")
+    if data.data is not None and is_prepared(Path(data.data)):
+        raise DataError(f"{data.data}: is prepared already; give what it was made of to prepare it in another way")
     folder = Path(options.into)
     index = prepare(data, reading, tokens, folder, lambda line: print(line, flush=True))
     print(f"\n{_told(index)}\n\nWritten to {folder}; details in {INDEX}. Next: train --data {folder}")
