@@ -26,8 +26,8 @@ from .report import PartResult, RunReport
 from .samples import sample_texts
 from .splits import TEST
 from .store import ModelSettings, StoredModel, prepare_folder, require_safetensors, save, write_json
-from .tokens import Vocabulary, tokenize
 from .training import EpochMetrics, TrainResult, evaluate, fit
+from .vocabularies import learn_vocabulary
 
 COMPOSE = "compose"
 SETTINGS = "settings.json"  # --config takes it: the same run again
@@ -95,8 +95,7 @@ def evaluate_part(model: StoredModel, examples: Sequence[Example]) -> PartResult
 
 
 def _untrained(dataset: Dataset, options: RunOptions) -> StoredModel:
-    tokens = (tokenize(example.text) for example in dataset.train)
-    vocabulary = Vocabulary.build(tokens, options.tokens.min_count, options.tokens.max_vocabulary)
+    vocabulary = learn_vocabulary((example.text for example in dataset.train), options.tokens)
     config = replace(options.model, vocabulary=len(vocabulary), classes=len(dataset.classes))
     settings = ModelSettings(
         model=config,

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from .batches import NumberedTexts
 from .examples import Example
 from .store import StoredModel
-from .tokens import Vocabulary, tokenize
+from .tokens import Vocabulary
 from .training import predict
 
 
@@ -29,7 +29,7 @@ def number_examples(
     """Labelled texts as the model takes them. Every label must be one of ``classes``."""
     numbers = {name: number for number, name in enumerate(classes)}
     return NumberedTexts(
-        [vocabulary.encode(tokenize(example.text), max_length) for example in examples],
+        list(vocabulary.encode_texts((example.text for example in examples), max_length)),
         [numbers[example.label] for example in examples],
     )
 
@@ -42,7 +42,7 @@ def predict_texts(model: StoredModel, texts: Iterable[str], chunk: int = 256) ->
 
 
 def _predict_block(model: StoredModel, texts: list[str]) -> Iterator[Prediction]:
-    tokens = [tokenize(text) for text in texts]
+    tokens = [model.vocabulary.tokens(text) for text in texts]
     encoded = [model.vocabulary.encode(t, model.settings.max_length) for t in tokens]
     probabilities = predict(model.network, NumberedTexts(encoded, [0] * len(encoded)))
     for text, words, row in zip(texts, tokens, probabilities.tolist()):

@@ -42,7 +42,7 @@ def sample_texts(dataset: Dataset, vocabulary: Vocabulary) -> tuple[list[str], l
 
 
 def _known(text: str, vocabulary: Vocabulary) -> float:
-    tokens = tokenize(text)
+    tokens = vocabulary.tokens(text)
     return sum(token in vocabulary for token in tokens) / len(tokens)
 
 

@@ -1,4 +1,4 @@
-"""The model folder: model.safetensors, vocab.json and config.json, and nothing that could run code on loading.
+"""The model folder: model.safetensors, tokenizer.json and config.json, and nothing that could run code on loading.
 
 config.json is written last and holds checksums of the other two, so a folder whose writing was cut short is noticed.
 """
@@ -17,9 +17,10 @@ from typing import Any
 from .errors import UserError
 from .model import ModelConfig, SentimentClassifier
 from .tokens import Vocabulary
+from .vocabularies import vocabulary_from_state, vocabulary_state
 
 FORMAT, VERSION = "fused_lstm.sentiment", 1
-CONFIG, VOCABULARY, WEIGHTS = "config.json", "vocab.json", "model.safetensors"
+CONFIG, VOCABULARY, WEIGHTS = "config.json", "tokenizer.json", "model.safetensors"
 
 
 class StoreError(UserError):
@@ -101,7 +102,7 @@ def save(folder: Path, network: SentimentClassifier, vocabulary: Vocabulary, set
     prepare_folder(folder)
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     write_atomically(folder / WEIGHTS, lambda path: safetensors.save_file(weights, path))
-    write_json(folder / VOCABULARY, vocabulary.words)
+    write_json(folder / VOCABULARY, vocabulary_state(vocabulary))
     checksums = {name: _checksum(folder / name) for name in (WEIGHTS, VOCABULARY)}
     write_json(folder / CONFIG, {"format": FORMAT, "version": VERSION, "sha256": checksums, **asdict(settings)})
 
@@ -172,9 +173,9 @@ class _Entries:
 
 
 def _read_vocabulary(folder: Path, settings: ModelSettings) -> Vocabulary:
-    words = _read_json(folder / VOCABULARY, list)
+    state = _read_json(folder / VOCABULARY)
     try:
-        vocabulary = Vocabulary(words)
+        vocabulary = vocabulary_from_state(state)
     except (TypeError, ValueError) as error:
         raise StoreError(f"{folder / VOCABULARY}: {error}") from error
     if len(vocabulary) != settings.model.vocabulary:

@@ -41,7 +41,7 @@ def test_everything_is_written_and_said(easy, tmp_path):
     report = run(easy, quick(baseline=True, plots=True), tmp_path / "run", said.append)
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
         "config.json", "confusion.png", "curves.png", "metrics.json", "model.safetensors", "report.md",
-        "settings.json", "vocab.json",
+        "settings.json", "tokenizer.json",
     ]
     assert report.plots == ["curves.png", "confusion.png"]
     assert report.baseline.parts["test"].accuracy == 1.0

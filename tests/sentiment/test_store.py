@@ -128,9 +128,18 @@ def test_classes_and_vocabulary_must_fit_the_model(folder):
         load(folder, "torch")
 
 
-@pytest.mark.parametrize("words", [["a"], ["a"] * 7, {"a": 1}, [1, 2, 3, 4, 5, 6, [7]]])
-def test_vocabulary_must_fit(folder, words):
-    (folder / VOCABULARY).write_text(json.dumps(words))
+@pytest.mark.parametrize(
+    "change_state",
+    [
+        lambda state: {},
+        lambda state: {**state, "model": {**state["model"], "vocab": {"<pad>": 0, "<unk>": 1, "a": 2}}},
+        lambda state: {**state, "model": {**state["model"], "vocab": {"a": 0}}},
+        lambda state: {**state, "pre_tokenizer": None},
+        lambda state: {**state, "model": {**state["model"], "type": "BPE"}},
+    ],
+)
+def test_vocabulary_must_fit(folder, change_state):
+    (folder / VOCABULARY).write_text(json.dumps(change_state(json.loads((folder / VOCABULARY).read_text()))))
     change(folder, sha256={name: store._checksum(folder / name) for name in (WEIGHTS, VOCABULARY)})
     with pytest.raises(StoreError, match=VOCABULARY):
         load(folder, "torch")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fused_lstm.sentiment.tokens import PAD_ID, UNKNOWN_ID, Vocabulary, tokenize
+from fused_lstm.sentiment.tokens import PAD_ID, UNKNOWN_ID, Characters, Vocabulary, tokenize
 
 
 @pytest.mark.parametrize(
@@ -39,6 +39,14 @@ def test_vocabulary_orders_by_count_then_word():
     assert "zebra" not in vocabulary
 
 
+def test_characters():
+    assert Characters.tokens(" Don\u2019t\t\n STOP ") == list("don't stop")
+    assert Characters.tokens("很好吃") == ["很", "好", "吃"]
+    vocabulary = Characters.build([Characters.tokens("abba c")])
+    assert vocabulary.words == ["a", "b", " ", "c"]
+    assert vocabulary.encode(vocabulary.tokens("cab!")) == [5, 2, 3, UNKNOWN_ID]
+
+
 def test_vocabulary_limits():
     lists = [["a", "b"], ["a", "b"], ["a", "c"]]
     assert Vocabulary.build(lists, min_count=2).words == ["a", "b"]
@@ -52,7 +60,8 @@ def test_encode_never_gives_an_empty_list_or_padding():
 
 
 @pytest.mark.parametrize(
-    ("limit", "expected"), [(1, [11]), (2, [2, 11]), (5, [2, 3, 9, 10, 11]), (10, [*range(2, 12)])]
+    ("limit", "expected"),
+    [(1, [11]), (2, [2, 11]), (5, [2, 3, 9, 10, 11]), (10, [*range(2, 12)]), (0, [*range(2, 12)])],
 )
 def test_long_texts_keep_both_ends(limit, expected):
     vocabulary = Vocabulary([str(i) for i in range(10)])
