@@ -1,4 +1,4 @@
-"""From texts to labels with a stored model."""
+"""From texts to labels with a stored model, and to what each token has to do with it."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
 
+from .attribution import attribute
 from .batches import NumberedTexts
 from .examples import Example
+from .highlight import Piece, pieces
 from .store import StoredModel
-from .tokens import Vocabulary
+from .tokens import Vocabulary, both_ends
 from .training import predict
 
 
@@ -21,6 +23,16 @@ class Prediction(NamedTuple):
     probability: float
     probabilities: tuple[float, ...]
     known: float
+
+
+class Explanation(NamedTuple):
+    """``weights``: what each of the ``tokens`` that the model has read adds to the ``score`` of its answer; ``pieces``:
+    the text with weights from -1 to 1."""
+
+    tokens: tuple[str, ...]
+    weights: tuple[float, ...]
+    score: float
+    pieces: list[Piece]
 
 
 def number_examples(
@@ -39,6 +51,19 @@ def predict_texts(model: StoredModel, texts: Iterable[str], chunk: int = 256) ->
     texts = iter(texts)
     while block := list(islice(texts, chunk)):
         yield from _predict_block(model, block)
+
+
+def explain_texts(model: StoredModel, texts: Sequence[str], steps: int = 0) -> list[Explanation]:
+    """What the tokens of each text add to its prediction; ``steps`` as in `attribution.attribute`."""
+    if not texts:
+        return []
+    tokens = [both_ends(model.vocabulary.tokens(text), model.settings.max_length) for text in texts]
+    attributions = attribute(model.network, [model.vocabulary.encode(t) for t in tokens], steps)
+    return [
+        # A text without tokens was read as one unknown word.
+        Explanation(tuple(words), told.weights[: len(words)], told.score, pieces(text, words, told.weights))
+        for text, words, told in zip(texts, tokens, attributions)
+    ]
 
 
 def _predict_block(model: StoredModel, texts: list[str]) -> Iterator[Prediction]:

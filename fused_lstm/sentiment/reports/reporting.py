@@ -1,0 +1,61 @@
+"""From a trained model to its report: every part measured, linear models fitted, pictures drawn, files written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..baseline import Baseline, BaselineUnavailable, run_baselines
+from ..datasets import Dataset
+from ..options import RunOptions
+from ..predictor import predict_texts
+from ..samples import sample_texts
+from ..splits import DEV, TEST
+from ..store import StoredModel
+from ..training import TrainResult
+from .measure import measure
+from .plots import PlotsUnavailable, draw_plots
+from .run_report import COMPOSE, DataFacts, RunReport, environment
+
+
+def report_run(
+    model: StoredModel, dataset: Dataset, options: RunOptions, training: TrainResult, folder: Path
+) -> RunReport:
+    """The report on ``model``, which ``training`` made from ``dataset``; its files are in ``folder``."""
+    parts = {TEST: dataset.test, COMPOSE: dataset.composed, DEV: dataset.dev}
+    facts = DataFacts.of(dataset)
+    parameters = sum(p.numel() for p in model.network.parameters())
+    texts, truths = sample_texts(dataset, model.vocabulary)
+    report = RunReport(
+        facts,
+        options.flat(),
+        environment(parameters, len(model.vocabulary)),
+        training,
+        {name: measure(model, examples) for name, examples in parts.items() if examples},
+        _baselines(dataset, options, facts.notes),
+        list(zip(predict_texts(model, texts), truths)),
+    )
+    report.write(folder, _pictures(report, options, facts.notes))
+    return report
+
+
+def _baselines(dataset: Dataset, options: RunOptions, notes: list[str]) -> list[Baseline]:
+    if not options.report.baseline:
+        notes.append("The linear baseline was not asked for.")
+        return []
+    others = {TEST: dataset.test, COMPOSE: dataset.composed}
+    try:
+        return run_baselines(dataset.train, dataset.dev, others, dataset.classes, options.report.baseline_order)
+    except BaselineUnavailable as error:
+        notes.append(f"No baseline row: {error}.")
+        return []
+
+
+def _pictures(report: RunReport, options: RunOptions, notes: list[str]) -> dict[str, bytes]:
+    if not options.report.plots:
+        return {}
+    told = report.as_dict()
+    try:
+        return draw_plots(told["history"], told["parts"][TEST])
+    except PlotsUnavailable as error:
+        notes.append(f"No plots: {error}.")
+        return {}
