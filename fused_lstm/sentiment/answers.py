@@ -13,7 +13,7 @@ FORMATS = ("text", "jsonl", "tsv")
 
 
 class Writer:
-    """Writes one line for each prediction to ``stream``; for people, a second one explains it where there is no colour."""
+    """Writes a line for each prediction to ``stream``; a second one explains it to people where there is no colour."""
 
     def __init__(self, classes: Sequence[str], how: str, stream: IO[str]) -> None:
         self._classes, self._how, self._stream = classes, how, stream

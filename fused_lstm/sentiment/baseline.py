@@ -1,4 +1,4 @@
-"""The models to beat: logistic regression on n-grams weighted by TF-IDF or by naive Bayes, on the same tokens and parts.
+"""The models to beat: logistic regression on n-grams weighted by TF-IDF or by naive Bayes, on the same texts and parts.
 
 Ratings are met by ridge regression on the TF-IDF rows.
 """

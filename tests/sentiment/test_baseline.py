@@ -5,7 +5,14 @@ import sys
 import pytest
 
 from fused_lstm.sentiment import baseline
-from fused_lstm.sentiment.baseline import NAIVE_BAYES, TFIDF, BaselineUnavailable, ngrams, run_baselines, run_rating_baseline
+from fused_lstm.sentiment.baseline import (
+    NAIVE_BAYES,
+    TFIDF,
+    BaselineUnavailable,
+    ngrams,
+    run_baselines,
+    run_rating_baseline,
+)
 from fused_lstm.sentiment.datasets import embedded_dataset
 from fused_lstm.sentiment.examples import Example
 
@@ -54,7 +61,7 @@ def test_ratings():
     assert abs(result.outputs["test"] - numbers[150:]).max() < 1.5
 
 
-@pytest.mark.parametrize(("order", "seed"), [(4, 7), (1, 7), (4, 1)])
+@pytest.mark.parametrize(("order", "seed"), [(4, 7), (1, 1)])
 def test_n_grams_stay_at_the_ceiling_of_words_on_the_embedded_corpus(order, seed):
     """A quarter of the texts is easy, of the twins half can be right: 62.5 % and nothing to gain from n-grams."""
     dataset = embedded_dataset(seed=seed)

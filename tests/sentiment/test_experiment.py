@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from fused_lstm.sentiment.datasets import DataOptions, ReadingOptions, embedded_dataset, load_dataset
-from fused_lstm.sentiment.examples import Example, RowProblems
+from fused_lstm.sentiment.examples import RowProblems
 from fused_lstm.sentiment.experiment import run
 from fused_lstm.sentiment.options import EMBEDDED, FEW
 from fused_lstm.sentiment.reports.measure import measure

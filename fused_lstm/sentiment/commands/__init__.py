@@ -12,4 +12,6 @@ NAMES = (
     "train",
     "evaluate",
     "predict",
+    "export",
+    "compare",
 )

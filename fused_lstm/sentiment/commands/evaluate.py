@@ -25,7 +25,8 @@ from ..store import StoredModel, load
 
 SUMMARY = "measure a stored model on labelled texts"
 DETAILS = (
-    f"{DATA_HELP}\n--output writes {METRICS}, {REPORT}, {PAGE} and {PREDICTIONS}, which compare takes like those of a run."
+    f"{DATA_HELP}\n--output writes {METRICS}, {REPORT}, {PAGE} and {PREDICTIONS}; compare takes them like those of a "
+    "run."
 )
 
 

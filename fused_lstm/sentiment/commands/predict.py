@@ -24,8 +24,8 @@ SUMMARY = "label texts with a stored model"
 DETAILS = (
     "Texts come from the arguments, else from --file, else from standard input, one on each line.\n"
     "tsv: label, probability, text, then the probability of each class, under a header.\n"
-    "--explain shades a terminal's text: blue speaks for the answer, orange against it (NO_COLOR is respected), and adds\n"
-    "tokens and weights to jsonl."
+    "--explain shades a terminal's text: blue speaks for the answer, orange against it (NO_COLOR is respected),\n"
+    "and adds tokens and weights to jsonl."
 )
 REST = "text"  # words that argparse could not place are texts
 EMBEDDED_WARNING = (

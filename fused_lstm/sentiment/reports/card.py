@@ -14,8 +14,8 @@ from .tables import table
 CARD = "MODEL_CARD.md"
 
 _EMBEDDED_LIMIT = (
-    "It was trained on the embedded corpus, sentences of an artificial grammar. It knows nothing about real sentiment and "
-    "must not be used on real texts."
+    "It was trained on the embedded corpus, sentences of an artificial grammar. It knows nothing about real sentiment "
+    "and must not be used on real texts."
 )
 _USE = """\
 ```sh
@@ -120,10 +120,10 @@ def _limits(metrics: dict[str, Any]) -> list[str]:
     lines = [_EMBEDDED_LIMIT] if data["embedded"] else [
         "For texts of the kind it was trained on. Other subjects, lengths, dialects or languages: measure first, with "
         "`evaluate` on labelled texts of your own.",
-        "Not for decisions about people. Probabilities are as reliable as the calibration above says, on such texts alone.",
+        "Not for decisions about people. Probabilities are as reliable as the calibration above says, on such texts.",
     ]
-    worst = min(test["per_class"].items(), key=lambda entry: entry[1]["recall"])
-    lines.append(f"Weakest class on test: {worst[0]}, recall {worst[1]['recall']:.2%} on {worst[1]['support']:,} texts.")
+    name, scores = min(test["per_class"].items(), key=lambda entry: entry[1]["recall"])
+    lines.append(f"Weakest class on test: {name}, recall {scores['recall']:.2%} on {scores['support']:,} texts.")
     longest = max(test["by_length"], key=lambda band: band["to"])
     lines.append(f"The longest test text had {longest['to']:,} tokens as the model reads them.")
     return lines

@@ -30,7 +30,7 @@ def line_chart(
         parts.append(f'<polyline class="line s{index % 6}" points="{path}"/>')
         for (x, y), value in zip(finite, [p for p in line if math.isfinite(p[1])]):
             told = f"{label}, {x_label} {value[0]:g}: {_number(value[1], percent)}"
-            parts.append(f'<circle class="dot s{index % 6}" cx="{x:.1f}" cy="{y:.1f}" r="3"><title>{escape(told)}</title></circle>')
+            parts.append(_dot(x, y, index % 6, told))
     return _figure(name, _WIDTH, _HEIGHT, parts) + _legend(list(series))
 
 
@@ -54,7 +54,7 @@ def reliability_chart(name: str, bins: Sequence[Mapping[str, float]], classes: i
     parts.append(f'<polyline class="line s0" points="{" ".join(f"{x:.1f},{y:.1f}" for x, y in places)}"/>')
     for b, (x, y) in zip(bins, places):
         told = f"{b['count']:,} texts, confidence {b['confidence']:.1%}, right {b['accuracy']:.1%}"
-        parts.append(f'<circle class="dot s0" cx="{x:.1f}" cy="{y:.1f}" r="3.5"><title>{told}</title></circle>')
+        parts.append(_dot(x, y, 0, told))
     return _figure(name, _WIDTH, _HEIGHT, parts)
 
 
@@ -76,7 +76,7 @@ def interval_chart(
         parts.append(
             f'<text class="label" x="16" y="{y - 9}">{escape(_shortened(label))}</text>'
             f'<line class="bar s{shade}" x1="{x0:.1f}" y1="{y}" x2="{x1:.1f}" y2="{y}"/>'
-            f'<circle class="dot s{shade}" cx="{x:.1f}" cy="{y}" r="4.5"><title>{escape(told)}</title></circle>'
+            f"{_dot(x, y, shade, told)}"
         )
     return _figure(name, _WIDTH, height, parts)
 
@@ -164,6 +164,11 @@ def _figure(name: str, width: int, height: int, parts: Sequence[str]) -> str:
         f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(name)}">'
         f"<title>{escape(name)}</title>{''.join(parts)}</svg>"
     )
+
+
+def _dot(x: float, y: float, shade: int, told: str) -> str:
+    """A point that says its values when pointed at."""
+    return f'<circle class="s{shade}" cx="{x:.1f}" cy="{y:.1f}" r="3.5"><title>{escape(told)}</title></circle>'
 
 
 def _legend(labels: Sequence[str]) -> str:

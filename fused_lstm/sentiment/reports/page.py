@@ -64,12 +64,14 @@ def table(
 
 def heat_table(names: Sequence[str], counts: Sequence[Sequence[int]], caption: str) -> str:
     """A confusion matrix, each cell shaded by its share of the row."""
-    heads = '<th scope="col">true \\ predicted</th>' + "".join(f'<th scope="col" class="n">{_html(n)}</th>' for n in names)
+    heads = '<th scope="col">true \\ predicted</th>'
+    heads += "".join(f'<th scope="col" class="n">{_html(name)}</th>' for name in names)
     lines = []
     for name, row in zip(names, counts):
         total = max(1, sum(row))
         cells = "".join(
-            f'<td class="heat" style="--share:{count / total:.3f}">{count:,} <span class="soft">{count / total:.1%}</span></td>'
+            f'<td class="heat" style="--share:{count / total:.3f}">{count:,} '
+            f'<span class="soft">{count / total:.1%}</span></td>'
             for count in row
         )
         lines.append(f'<tr><th scope="row">{_html(name)}</th>{cells}</tr>')
@@ -118,7 +120,8 @@ def footer(text: str) -> str:
 
 def _table(caption: str, heads: str, lines: Sequence[str]) -> str:
     title = f"<caption>{_html(caption)}</caption>" if caption else ""
-    return f'<div class="wide"><table>{title}<thead><tr>{heads}</tr></thead><tbody>{"".join(lines)}</tbody></table></div>'
+    body = "".join(lines)
+    return f'<div class="wide"><table>{title}<thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def _number(column: int, text_columns: Sequence[int]) -> str:

@@ -25,7 +25,7 @@ def run_page(metrics: dict[str, Any]) -> str:
         *_mistakes(metrics["parts"]["test"]),
         *_samples(metrics),
         *_record(metrics),
-        page.footer("Written by fused_lstm.sentiment. The numbers are in metrics.json, each prediction in predictions.jsonl."),
+        page.footer("Written by fused_lstm.sentiment. Numbers: metrics.json; each prediction: predictions.jsonl."),
     ]
     return page.page(metrics["title"], body)
 
@@ -42,9 +42,10 @@ def _tiles(metrics: dict[str, Any]) -> str:
         low, high = told["interval"]
         more = f"95 %: {100 * low:+.1f} to {100 * high:+.1f}"
         entries.append((f"{100 * told['difference']:+.2f}", "points against the linear model", more))
+    threads = f"{metrics['environment'].get('threads', '?')} thread(s)"
     entries += [
         (f"{test['calibration']['ece']:.4f}", "calibration error", f"Brier {test['calibration']['brier']:.4f}"),
-        (f"{test['samples_per_second']:,.0f}", "samples/s on test", f"{metrics['environment'].get('threads', '?')} thread(s)"),
+        (f"{test['samples_per_second']:,.0f}", "samples/s on test", threads),
     ]
     return page.tiles(entries)
 
@@ -57,9 +58,10 @@ def _accuracy(metrics: dict[str, Any]) -> list[str]:
     models = [("this LSTM", metrics["parts"]["test"])]
     models += [(baseline["name"], baseline["parts"]["test"]) for baseline in _linear(metrics)]
     rows = [(name, part["accuracy"], *part["accuracy_interval_95"]) for name, part in models]
+    caption = "Wilson intervals; dev chose the epoch" if metrics["history"] else "Wilson intervals"
     return [
         page.heading("Accuracy"),
-        page.table(words.ACCURACY_HEADER, words.accuracy_rows(metrics), "Wilson intervals; dev chose the epoch", (0, 1)),
+        page.table(words.ACCURACY_HEADER, words.accuracy_rows(metrics), caption, (0, 1)),
         page.charts([(interval_chart("Test accuracy with 95 % intervals", rows, "test accuracy"), "")]),
         page.bullets(words.differences(metrics, "test")),
     ]
@@ -67,8 +69,9 @@ def _accuracy(metrics: dict[str, Any]) -> list[str]:
 
 def part_blocks(part: dict[str, Any], name: str) -> list[str]:
     """What there is to say about one part: classes, confusion, calibration, lengths."""
-    lengths = [(f"{words.span(b)} tokens ({b['count']:,})", b["accuracy"], *b["accuracy_interval_95"]) for b in part["by_length"]]
-    confusion = part["confusion"]
+    bands = part["by_length"]
+    lengths = [(f"{words.span(b)} tokens ({b['count']:,})", b["accuracy"], *b["accuracy_interval_95"]) for b in bands]
+    confusion, bins = part["confusion"], part["calibration"]["bins"]
     return [
         page.heading(f"{name}, by class"),
         page.table(words.CLASS_HEADER, words.class_rows(part)),
@@ -79,10 +82,13 @@ def part_blocks(part: dict[str, Any], name: str) -> list[str]:
         page.charts(
             [
                 (
-                    reliability_chart(f"{name}: reliability diagram", part["calibration"]["bins"], len(confusion["classes"])),
+                    reliability_chart(f"{name}: reliability diagram", bins, len(confusion["classes"])),
                     "Reliability: points below the dashed line are overconfident; grey: how many texts",
                 ),
-                (interval_chart(f"{name}: accuracy by length", lengths, "accuracy", one_colour=True), "Accuracy by length of the text"),
+                (
+                    interval_chart(f"{name}: accuracy by length", lengths, "accuracy", one_colour=True),
+                    "Accuracy by length of the text",
+                ),
             ]
         ),
         page.details("Accuracy by length as a table", page.table(words.LENGTH_HEADER, words.length_rows(part))),

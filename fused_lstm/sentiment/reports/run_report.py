@@ -17,9 +17,9 @@ from ..examples import Example
 from ..predictor import Prediction
 from ..splits import DEV, TEST, TRAIN
 from ..store import StoredModel
-from .files import write_files
 from ..training import TrainResult
 from .card import CARD, model_card
+from .files import write_files
 from .fingerprints import fingerprint
 from .measure import PartResult, calibrated
 from .outcomes import PREDICTIONS, rows_text

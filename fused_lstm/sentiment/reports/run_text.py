@@ -59,7 +59,9 @@ def confusion_table(part: dict[str, Any]) -> str:
 def _record(metrics: dict[str, Any]) -> str:
     header, rows = words.epoch_rows(metrics)
     stopped = "Stopped by the user. " if metrics["interrupted"] else ""
-    epochs = f"{table(header, rows)}\n\n{stopped}The epoch marked * was best on dev and is the one kept. " if rows else ""
+    epochs = ""
+    if rows:
+        epochs = f"{table(header, rows)}\n\n{stopped}The epoch marked * was best on dev and is the one kept. "
     facts = metrics["settings"] | metrics["environment"]
     hashes = ", ".join(f"{name} {digest}" for name, digest in metrics["data"]["sha256"].items())
     return (

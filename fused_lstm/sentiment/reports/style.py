@@ -44,9 +44,12 @@ svg .line { fill: none; stroke-width: 2; } svg .bar { stroke-width: 2.5; } svg .
 svg .ideal { stroke: var(--soft); stroke-dasharray: 4 4; }
 .s0 { stroke: var(--s0); } .s1 { stroke: var(--s1); } .s2 { stroke: var(--s2); }
 .s3 { stroke: var(--s3); } .s4 { stroke: var(--s4); } .s5 { stroke: var(--s5); }
-circle.s0, .key.s0 { fill: var(--s0); background: var(--s0); } circle.s1, .key.s1 { fill: var(--s1); background: var(--s1); }
-circle.s2, .key.s2 { fill: var(--s2); background: var(--s2); } circle.s3, .key.s3 { fill: var(--s3); background: var(--s3); }
-circle.s4, .key.s4 { fill: var(--s4); background: var(--s4); } circle.s5, .key.s5 { fill: var(--s5); background: var(--s5); }
+circle.s0, .key.s0 { fill: var(--s0); background: var(--s0); }
+circle.s1, .key.s1 { fill: var(--s1); background: var(--s1); }
+circle.s2, .key.s2 { fill: var(--s2); background: var(--s2); }
+circle.s3, .key.s3 { fill: var(--s3); background: var(--s3); }
+circle.s4, .key.s4 { fill: var(--s4); background: var(--s4); }
+circle.s5, .key.s5 { fill: var(--s5); background: var(--s5); }
 ul.legend { list-style: none; display: flex; flex-wrap: wrap; gap: .2rem 1rem; padding: 0; font-size: .85rem; }
 .key { display: inline-block; width: .8em; height: .8em; border-radius: 50%; margin-right: .4em; }
 .text { background: var(--card); border-radius: .5rem; padding: .6rem .8rem; margin: .2rem 0 1rem; max-height: 15rem;
