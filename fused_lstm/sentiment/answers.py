@@ -32,6 +32,8 @@ class Writer:
             "probability": prediction.probability,
             "probabilities": dict(zip(self._classes, prediction.probabilities)),
         }
+        if prediction.rating is not None:
+            row["rating"] = prediction.rating
         if explanation is not None:
             row |= {"score": explanation.score, "tokens": explanation.tokens, "weights": explanation.weights}
         return json.dumps(row, ensure_ascii=False)
@@ -41,7 +43,8 @@ class Writer:
         return "\t".join((prediction.label, f"{prediction.probability:.6f}", _on_one_line(prediction.text), *shares))
 
     def _text(self, prediction: Prediction, explanation: Explanation | None) -> str:
-        start = f"{prediction.label}  {prediction.probability:.3f}  "
+        number = prediction.probability if prediction.rating is None else prediction.rating
+        start = f"{prediction.label}  {number:.3f}  "
         if explanation is None:
             return start + _on_one_line(prediction.text)
         if self._colour:

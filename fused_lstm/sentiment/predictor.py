@@ -6,23 +6,29 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
 
+import torch
+from torch import Tensor
+
 from .attribution import attribute
 from .batches import NumberedTexts
 from .examples import Example
 from .highlight import Piece, pieces
+from .model import SentimentClassifier
 from .store import StoredModel
 from .tokens import Vocabulary, both_ends
 from .training import predict
 
 
 class Prediction(NamedTuple):
-    """``probabilities`` are in the order of the model's classes; ``known`` is the share of tokens in its vocabulary."""
+    """``probabilities`` are in the order of the model's classes; ``known`` is the share of tokens in its vocabulary;
+    ``rating`` the number that a rating model predicts."""
 
     text: str
     label: str
     probability: float
     probabilities: tuple[float, ...]
     known: float
+    rating: float | None = None
 
 
 class Explanation(NamedTuple):
@@ -53,6 +59,21 @@ def predict_texts(model: StoredModel, texts: Iterable[str], chunk: int = 256) ->
         yield from _predict_block(model, block)
 
 
+def predicts_ratings(network: SentimentClassifier) -> bool:
+    """Whether labels are numbers to the model, which predicts one and then the label next to it."""
+    return bool(getattr(network.config, "regression", False))
+
+
+@torch.no_grad()
+def predict_ratings(network: SentimentClassifier, texts: NumberedTexts, batch_size: int = 256) -> Tensor:
+    """The predicted numbers (N,) of a rating model, in evaluation mode."""
+    result = torch.empty(len(texts))
+    for rows in torch.argsort(texts.lengths, stable=True).split(batch_size):
+        batch = texts.batch(rows)
+        result[rows] = network(batch.tokens, batch.lengths, raw=True)[:, 0].float()
+    return result
+
+
 def explain_texts(model: StoredModel, texts: Sequence[str], steps: int = 0) -> list[Explanation]:
     """What the tokens of each text add to its prediction; ``steps`` as in `attribution.attribute`."""
     if not texts:
@@ -69,8 +90,11 @@ def explain_texts(model: StoredModel, texts: Sequence[str], steps: int = 0) -> l
 def _predict_block(model: StoredModel, texts: list[str]) -> Iterator[Prediction]:
     tokens = [model.vocabulary.tokens(text) for text in texts]
     encoded = [model.vocabulary.encode(t, model.settings.max_length) for t in tokens]
-    probabilities = predict(model.network, NumberedTexts(encoded, [0] * len(encoded)))
-    for text, words, row in zip(texts, tokens, probabilities.tolist()):
+    numbered = NumberedTexts(encoded, [0] * len(encoded))
+    probabilities = predict(model.network, numbered)
+    rated = predicts_ratings(model.network)
+    ratings = predict_ratings(model.network, numbered).tolist() if rated else [None] * len(texts)
+    for text, words, row, rating in zip(texts, tokens, probabilities.tolist(), ratings):
         best = max(range(len(row)), key=row.__getitem__)
         known = sum(word in model.vocabulary for word in words) / len(words) if words else 0.0
-        yield Prediction(text, model.settings.classes[best], row[best], tuple(row), known)
+        yield Prediction(text, model.settings.classes[best], row[best], tuple(row), known, rating)

@@ -41,7 +41,7 @@ The folder holds tensors (`model.safetensors`) and JSON; checksums tie them toge
 def model_card(metrics: dict[str, Any]) -> str:
     """The card of the model that ``metrics`` tells about."""
     data, test = metrics["data"], metrics["parts"]["test"]
-    classes = test["confusion"]["classes"]
+    classes, rows = test["confusion"]["classes"], words.rating_rows(metrics)
     sections = [
         _head(metrics),
         f"# Sentiment classifier trained on {data['name']}",
@@ -59,6 +59,7 @@ def model_card(metrics: dict[str, Any]) -> str:
         "",
         "## Results",
         "",
+        *([table(words.RATING_HEADER, rows), "", words.rating_words(metrics), ""] if rows else []),
         table(words.ACCURACY_HEADER, words.accuracy_rows(metrics)),
         "",
         *(f"- {line}" for line in words.differences(metrics, "test")),

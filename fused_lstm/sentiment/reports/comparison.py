@@ -16,7 +16,8 @@ from .pairing import PairedDifference, compare_hits
 from .run_report import FORMAT, METRICS, VERSION
 
 # Settings that change where a run lies or how fast it is, not what it learns.
-_ASIDE = ("seed", "output", "threads", "target_accuracy", "plots", "baseline", "baseline_order")
+_PLACES = ("output",)
+_ASIDE = (*_PLACES, "seed", "threads", "target_accuracy", "plots", "baseline", "baseline_order")
 FIGURES = {
     "accuracy": ("accuracy",),
     "macro F1": ("macro", "f1"),
@@ -24,6 +25,7 @@ FIGURES = {
     "calibration error": ("calibration", "ece"),
     "samples/s": ("samples_per_second",),
 }
+RATING_FIGURES = {"MSE": ("ratings", "mse"), "Pearson": ("ratings", "pearson")}
 
 
 @dataclass
@@ -44,7 +46,7 @@ class Run:
 
     def figure(self, name: str) -> float:
         value: Any = self.test
-        for key in FIGURES[name]:
+        for key in (FIGURES | RATING_FIGURES)[name]:
             value = value[key]
         return float(value)
 
@@ -81,11 +83,17 @@ class Comparison:
     pairs: list[Pair]
     settings: dict[str, list[Any]]  # those that differ, a value for each run
 
+    @property
+    def figures(self) -> list[str]:
+        """The names of the figures that all runs have."""
+        rated = all("ratings" in run.test for run in self.runs)
+        return [*FIGURES, *(RATING_FIGURES if rated else ())]
+
     @classmethod
     def of(cls, folders: Sequence[Path]) -> Comparison:
         """Raises `StoreError` for a folder that holds no report."""
         runs = [Run(name, folder, read_metrics(folder)) for name, folder in zip(_names(folders), folders)]
-        names = dict.fromkeys(name for run in runs for name in run.settings)
+        names = dict.fromkeys(name for run in runs for name in run.settings if name not in _PLACES)
         values = {name: [run.settings.get(name) for run in runs] for name in names}
         differing = {name: row for name, row in values.items() if any(value != row[0] for value in row)}
         return cls(runs, _groups(runs), [_pair(run, runs[0]) for run in runs[1:]], differing)
@@ -97,7 +105,7 @@ class Comparison:
                 {
                     "name": run.name,
                     "test_sha256": run.test["sha256"],
-                    **{figure: run.figure(figure) for figure in FIGURES},
+                    **{figure: run.figure(figure) for figure in self.figures},
                     "accuracy_interval_95": run.test["accuracy_interval_95"],
                 }
                 for run in self.runs
@@ -105,7 +113,7 @@ class Comparison:
             "over_seeds": [
                 {
                     "runs": [run.name for run in group.runs],
-                    **{figure: dict(zip(("mean", "sd"), group.spread(figure))) for figure in FIGURES},
+                    **{figure: dict(zip(("mean", "sd"), group.spread(figure))) for figure in self.figures},
                 }
                 for group in self.groups
             ],

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from . import page, words
 from .charts import interval_chart, line_chart
-from .comparison import FIGURES, Comparison
+from .comparison import Comparison
 from .run_page import curves
 from .tables import table
-
-_HEADER = ("run", "accuracy %", "95 % interval", "macro F1", "cross-entropy", "calibration error", "samples/s", "texts")
 
 
 def comparison_text(told: Comparison) -> str:
     """Markdown that lines up in a terminal."""
-    sections = [table(_HEADER, _rows(told)), ""]
+    sections = [table(_header(told), _rows(told)), ""]
     if told.groups:
-        sections += ["Over seeds, mean ± sd:", "", table(_seed_header(), _seed_rows(told)), ""]
+        sections += ["Over seeds, mean ± sd:", "", table(_seed_header(told), _seed_rows(told)), ""]
     sections += [*(f"- {line}" for line in _pairs(told)), ""]
     if told.settings:
         sections += ["Settings that differ:", "", table(*_settings(told)), ""]
@@ -30,13 +28,13 @@ def comparison_page(told: Comparison) -> str:
         page.heading(f"{len(told.runs)} runs side by side", 1),
         page.paragraph(names, "lead"),
         page.heading("Test part"),
-        page.table(_HEADER, _rows(told), "Wilson intervals"),
+        page.table(_header(told), _rows(told), "Wilson intervals"),
         page.charts([(interval_chart("Test accuracy with 95 % intervals", intervals, "test accuracy"), "")]),
         page.heading("Against the first run, text by text"),
         page.bullets(_pairs(told)),
     ]
     if told.groups:
-        body += [page.heading("Over seeds"), page.table(_seed_header(), _seed_rows(told), "Mean ± sd (n − 1)")]
+        body += [page.heading("Over seeds"), page.table(_seed_header(told), _seed_rows(told), "Mean ± sd (n − 1)")]
     body += _curves(told)
     if told.settings:
         header, rows = _settings(told)
@@ -63,28 +61,32 @@ def _curves(told: Comparison) -> list[str]:
     return [page.heading("Curves"), page.charts(charts)]
 
 
+def _header(told: Comparison) -> tuple[str, ...]:
+    return ("run", "accuracy %", "95 % interval", *told.figures[1:], "texts")
+
+
 def _rows(told: Comparison) -> list[tuple[str, ...]]:
     return [
         (
             run.name,
             f"{100 * run.figure('accuracy'):.2f}",
             words.interval(run.test["accuracy_interval_95"]),
-            *(_figure(name, run.figure(name)) for name in list(FIGURES)[1:]),
+            *(_figure(name, run.figure(name)) for name in told.figures[1:]),
             f"{run.test['count']:,}",
         )
         for run in told.runs
     ]
 
 
-def _seed_header() -> tuple[str, ...]:
-    return ("runs", "seeds", *("accuracy %" if name == "accuracy" else name for name in FIGURES))
+def _seed_header(told: Comparison) -> tuple[str, ...]:
+    return ("runs", "seeds", *("accuracy %" if name == "accuracy" else name for name in told.figures))
 
 
 def _seed_rows(told: Comparison) -> list[tuple[str, ...]]:
     rows = []
     for group in told.groups:
         seeds = ", ".join(str(run.settings.get("seed")) for run in group.runs)
-        spreads = [" ± ".join(_figure(name, value) for value in group.spread(name)) for name in FIGURES]
+        spreads = [" ± ".join(_figure(name, value) for value in group.spread(name)) for name in told.figures]
         rows.append((group.name, seeds, *spreads))
     return rows
 

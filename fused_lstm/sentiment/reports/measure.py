@@ -12,20 +12,41 @@ import numpy as np
 
 from ..examples import Example
 from ..metrics import Evaluation
-from ..predictor import explain_texts, number_examples
+from ..predictor import explain_texts, number_examples, predict_ratings, predicts_ratings
 from ..store import StoredModel
 from ..training import predict
 from .calibration import Calibration, at_temperature
 from .fingerprints import fingerprint, text_key
 from .outcomes import Outcomes, macro_f1_interval
+from .ratings import RatingEvaluation
 
 MISTAKES = 12
 
 
 @dataclass
+class Ratings:
+    """True and predicted numbers (N,) of a part, for a model whose labels are numbers."""
+
+    true: np.ndarray
+    predicted: np.ndarray
+
+    def evaluation(self) -> RatingEvaluation:
+        return RatingEvaluation.of(self.true, self.predicted)
+
+    @property
+    def squared_errors(self) -> np.ndarray:
+        return (self.predicted - self.true) ** 2
+
+    def hardest(self, count: int) -> list[int]:
+        """Places of the largest errors, these first."""
+        return np.argsort(-self.squared_errors, kind="stable")[:count].tolist()
+
+
+@dataclass
 class PartResult:
-    """One evaluated part. ``kinds``: construction -> (correct, total), empty outside the embedded corpus;
-    ``mistakes``: the surest wrong answers; ``sha256`` of the rows; ``tokens``: how many were read in ``seconds``."""
+    """One evaluated part. ``kinds``: construction -> (correct, total), empty outside the embedded corpus; ``mistakes``:
+    the surest wrong answers, of ratings the farthest; ``sha256`` of the rows; ``tokens``: how many were read in
+    ``seconds``."""
 
     outcomes: Outcomes
     evaluation: Evaluation
@@ -35,6 +56,7 @@ class PartResult:
     sha256: str
     kinds: dict[str, tuple[int, int]] = field(default_factory=dict)
     mistakes: list[dict[str, Any]] = field(default_factory=list)
+    ratings: Ratings | None = None
 
     def as_dict(self) -> dict[str, Any]:
         kinds = {name: {"correct": correct, "count": total} for name, (correct, total) in self.kinds.items()}
@@ -50,6 +72,7 @@ class PartResult:
             "tokens_per_second": self.tokens / self.seconds,
             "sha256": self.sha256,
             **({"constructions": kinds} if kinds else {}),
+            **({"ratings": self.ratings.evaluation().as_dict()} if self.ratings else {}),
         }
 
 
@@ -67,6 +90,11 @@ def measure(model: StoredModel, examples: Sequence[Example], mistakes: int = MIS
         texts.lengths.numpy(),
         [text_key(example.text) for example in examples],
     )
+    ratings = None
+    if predicts_ratings(model.network):
+        true = np.array([float(name) for name in settings.classes])[outcomes.true]
+        ratings = Ratings(true, predict_ratings(model.network, texts).double().numpy())
+    hardest = ratings.hardest(mistakes) if ratings else outcomes.hardest(mistakes)
     return PartResult(
         outcomes,
         outcomes.evaluation(),
@@ -75,7 +103,8 @@ def measure(model: StoredModel, examples: Sequence[Example], mistakes: int = MIS
         int(texts.lengths.sum()),
         fingerprint(examples),
         _kinds(examples, outcomes.hits.tolist()),
-        _mistakes(model, examples, outcomes, mistakes),
+        _mistakes(model, examples, outcomes, hardest),
+        ratings,
     )
 
 
@@ -95,10 +124,9 @@ def _kinds(examples: Sequence[Example], hits: Sequence[bool]) -> dict[str, tuple
 
 
 def _mistakes(
-    model: StoredModel, examples: Sequence[Example], outcomes: Outcomes, count: int
+    model: StoredModel, examples: Sequence[Example], outcomes: Outcomes, places: Sequence[int]
 ) -> list[dict[str, Any]]:
-    """The surest wrong answers, with what each piece of the text adds to them."""
-    places = outcomes.hardest(count)
+    """The answers at ``places``, with what each piece of the text adds to them."""
     explained = explain_texts(model, [examples[place].text for place in places])
     return [
         {

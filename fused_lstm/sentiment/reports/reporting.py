@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from ..baseline import Baseline, BaselineUnavailable, run_baselines
+from ..baseline import Baseline, BaselineUnavailable, run_baselines, run_rating_baseline
 from ..datasets import Dataset
+from ..examples import Example
 from ..options import RunOptions
-from ..predictor import predict_texts
+from ..predictor import predict_texts, predicts_ratings
 from ..samples import sample_texts
 from ..splits import DEV, TEST
 from ..store import StoredModel
@@ -34,6 +36,8 @@ def report_run(
         _baselines(dataset, options, facts.notes),
         list(zip(predict_texts(model, texts), truths)),
     )
+    if predicts_ratings(model.network):
+        report.rating_baseline = _rating_baseline(dataset, options, facts.notes)
     report.write(folder, _pictures(report, options, facts.notes))
     return report
 
@@ -48,6 +52,21 @@ def _baselines(dataset: Dataset, options: RunOptions, notes: list[str]) -> list[
     except BaselineUnavailable as error:
         notes.append(f"No baseline row: {error}.")
         return []
+
+
+def _rating_baseline(dataset: Dataset, options: RunOptions, notes: list[str]) -> Baseline | None:
+    if not options.report.baseline:
+        return None
+
+    def numbers(examples: Sequence[Example]) -> tuple[list[str], list[float]]:
+        return [e.text for e in examples], [float(e.label) for e in examples]
+
+    try:
+        order, test = options.report.baseline_order, {TEST: [e.text for e in dataset.test]}
+        return run_rating_baseline(numbers(dataset.train), numbers(dataset.dev), test, order)
+    except BaselineUnavailable as error:
+        notes.append(f"No baseline row: {error}.")
+        return None
 
 
 def _pictures(report: RunReport, options: RunOptions, notes: list[str]) -> dict[str, bytes]:

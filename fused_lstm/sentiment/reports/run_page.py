@@ -18,6 +18,7 @@ def run_page(metrics: dict[str, Any]) -> str:
         page.paragraph(f"Texts: {words.counts_words(metrics)}.", "lead"),
         _tiles(metrics),
         page.bullets(data["notes"]),
+        *_ratings(metrics),
         *_accuracy(metrics),
         *part_blocks(metrics["parts"]["test"], "Test"),
         *_constructions(metrics),
@@ -52,6 +53,15 @@ def _tiles(metrics: dict[str, Any]) -> str:
 
 def _linear(metrics: dict[str, Any]) -> list[dict[str, Any]]:
     return [baseline for baseline in metrics["baselines"] if "test" in baseline["parts"]]
+
+
+def _ratings(metrics: dict[str, Any]) -> list[str]:
+    rows = words.rating_rows(metrics)
+    if not rows:
+        return []
+    caption = "Errors of the predicted number; intervals by bootstrap and Fisher's z"
+    table = page.table(words.RATING_HEADER, rows, caption, (0, 1))
+    return [page.heading("Ratings"), table, page.paragraph(words.rating_words(metrics))]
 
 
 def _accuracy(metrics: dict[str, Any]) -> list[str]:
@@ -146,7 +156,7 @@ def _mistakes(part: dict[str, Any]) -> list[str]:
         ),
     ]
     for mistake in part["mistakes"]:
-        title = f"{mistake['predicted']} ({mistake['probability']:.3f}), in truth {mistake['true']}"
+        title = f"Answer {mistake['predicted']} ({mistake['probability']:.3f}), in truth {mistake['true']}"
         blocks += [page.heading(title, 3), page.marked_text(mistake["pieces"], f"text of the mistake: {title}")]
     return blocks
 

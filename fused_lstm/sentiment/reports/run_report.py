@@ -21,9 +21,9 @@ from ..training import TrainResult
 from .card import CARD, model_card
 from .files import write_files
 from .fingerprints import fingerprint
-from .measure import PartResult, calibrated
+from .measure import PartResult, Ratings, calibrated
 from .outcomes import PREDICTIONS, rows_text
-from .pairing import compare_hits
+from .pairing import compare_errors, compare_hits
 from .run_page import PAGE, run_page
 from .run_text import REPORT, run_text
 
@@ -78,6 +78,7 @@ class RunReport:
     baselines: list[Baseline] = field(default_factory=list)
     samples: list[tuple[Prediction, str]] = field(default_factory=list)
     plots: list[str] = field(default_factory=list)
+    rating_baseline: Baseline | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """JSON values; accuracies and losses are numbers, not per cent."""
@@ -99,6 +100,7 @@ class RunReport:
             "history": [asdict(metrics) for metrics in self.training.history],
             "parts": parts,
             "baselines": [self._baseline(baseline) for baseline in self.baselines],
+            "rating_baseline": self._rating_baseline(),
             "samples": [{**prediction._asdict(), "true": true} for prediction, true in self.samples],
             "plots": self.plots,
         }
@@ -123,6 +125,19 @@ class RunReport:
                 **pictures,
             },
         )
+
+    def _rating_baseline(self) -> dict[str, Any] | None:
+        baseline = self.rating_baseline
+        if baseline is None:
+            return None
+        ours = self.parts[TEST].ratings
+        theirs = Ratings(ours.true, baseline.outputs[TEST])
+        return {
+            "name": baseline.name,
+            "strength": baseline.strength,
+            "test": theirs.evaluation().as_dict(),
+            "mse_difference": compare_errors(ours.squared_errors, theirs.squared_errors).as_dict(),
+        }
 
     def _baseline(self, baseline: Baseline) -> dict[str, Any]:
         parts = {}

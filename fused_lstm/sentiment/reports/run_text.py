@@ -18,6 +18,7 @@ def run_text(metrics: dict[str, Any]) -> str:
         f"Texts: {words.counts_words(metrics)}.",
         *(f"- {note}" for note in data["notes"]),
         "",
+        *_ratings(metrics),
         "## Accuracy",
         "",
         table(words.ACCURACY_HEADER, words.accuracy_rows(metrics)),
@@ -48,6 +49,11 @@ def run_text(metrics: dict[str, Any]) -> str:
     if metrics["samples"]:
         sections += ["## Some predictions", "", *(_sample(sample) for sample in metrics["samples"]), ""]
     return "\n".join(sections)
+
+
+def _ratings(metrics: dict[str, Any]) -> list[str]:
+    rows = words.rating_rows(metrics)
+    return ["## Ratings", "", table(words.RATING_HEADER, rows), "", words.rating_words(metrics), ""] if rows else []
 
 
 def confusion_table(part: dict[str, Any]) -> str:

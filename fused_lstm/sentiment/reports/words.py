@@ -7,6 +7,7 @@ from typing import Any
 Part = dict[str, Any]
 ACCURACY_HEADER = ("part", "model", "accuracy %", "95 % interval", "macro F1", "texts")
 CLASS_HEADER = ("class", "precision", "recall", "F1", "texts")
+RATING_HEADER = ("part", "model", "MSE", "95 %", "MAE", "Pearson", "95 % of it", "Spearman")
 LENGTH_HEADER = ("tokens", "accuracy %", "95 % interval", "texts")
 EPOCH_NAMES = {
     "epoch": "epoch",
@@ -39,6 +40,40 @@ def accuracy_rows(metrics: dict[str, Any]) -> list[tuple[str, ...]]:
             if name in baseline["parts"]:
                 rows.append((name, baseline["name"], *accuracy_cells(baseline["parts"][name])))
     return rows
+
+
+def rating_rows(metrics: dict[str, Any]) -> list[tuple[str, ...]]:
+    """Errors of predicted numbers; nothing for models without."""
+    told = [(name, "this LSTM", part["ratings"]) for name, part in metrics["parts"].items() if "ratings" in part]
+    if baseline := metrics.get("rating_baseline"):
+        told.append(("test", baseline["name"], baseline["test"]))
+    return [
+        (
+            part,
+            model,
+            f"{r['mse']:.4f}",
+            "{:.3f} to {:.3f}".format(*r["mse_interval_95"]),
+            f"{r['mae']:.4f}",
+            f"{r['pearson']:.4f}",
+            "{:.3f} to {:.3f}".format(*r["pearson_interval_95"]),
+            f"{r['spearman']:.4f}",
+        )
+        for part, model, r in told
+    ]
+
+
+def rating_words(metrics: dict[str, Any]) -> str:
+    """What errors are to be measured against."""
+    alone = metrics["parts"]["test"]["ratings"]["mse_of_the_mean"]
+    text = f"Always answering the mean rating of test would have an MSE of {alone:.4f}."
+    if baseline := metrics.get("rating_baseline"):
+        told = baseline["mse_difference"]
+        low, high = told["interval"]
+        text += (
+            f" MSE of this LSTM less that of {baseline['name']}: {told['difference']:+.4f} ({low:+.4f} to "
+            f"{high:+.4f}), {told['test']} p = {told['p_value']:.2g}."
+        )
+    return text
 
 
 def class_rows(part: Part) -> list[tuple[str, ...]]:
