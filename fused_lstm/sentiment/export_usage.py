@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-USAGE = "USAGE.md"
+USAGE_FILE = "USAGE.md"
 
 _NUMBERS = '''\
 ```python

@@ -1,10 +1,11 @@
-"""What predict --explain, evaluate --output, export and compare give, as a user calls them."""
+"""What predict --explain, evaluate --report, export and compare give, as a user calls them."""
 
 from __future__ import annotations
 
 import errno
 import json
 import os
+import pickle
 import re
 import sys
 from dataclasses import replace
@@ -37,6 +38,13 @@ def data(tmp_path):
     rows = [("good", "good film"), ("bad", "bad bad film ."), ("fair", "film 好"), ("good", "吃 !"), ("bad", "bad")]
     file.write_text("".join(f"{label}\t{text} {i}\n" for i in range(6) for label, text in rows), encoding="utf-8")
     return file
+
+
+@pytest.mark.parametrize("command", ["predict", "evaluate", "export", "compare"])
+def test_help(command, capsys):
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    assert f"usage: fused-lstm-sentiment {command} " in capsys.readouterr().out
 
 
 # --- predict
@@ -97,7 +105,7 @@ def test_evaluate_writes_what_compare_reads(model_folder, data, tmp_path, small_
         small_model.network.output.bias[0] += 0.3
     other = store(tmp_path / "other", small_model)
     for model in (model_folder, other):
-        assert main(["evaluate", str(model), str(data), "--output", str(tmp_path / f"{model.name}-told")]) == 0
+        assert main(["evaluate", str(model), str(data), "--report", str(tmp_path / f"{model.name}-told")]) == 0
     told = tmp_path / "model-told"
     assert {path.name for path in told.iterdir()} == {"metrics.json", "report.md", "report.html", "predictions.jsonl"}
     metrics = json.loads((told / "metrics.json").read_text())
@@ -235,7 +243,7 @@ def test_what_export_refuses(model_folder, tmp_path, capsys):
 
 def test_a_full_disk_is_one_sentence_and_leaves_the_last_report(model_folder, data, tmp_path, capsys, monkeypatch):
     told = tmp_path / "told"
-    assert main(["evaluate", str(model_folder), str(data), "--output", str(told)]) == 0
+    assert main(["evaluate", str(model_folder), str(data), "--report", str(told)]) == 0
     before = {path.name: path.read_bytes() for path in told.iterdir()}
 
     def full(handle):
@@ -243,7 +251,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_the_last_report(model_folder, da
 
     monkeypatch.setattr(os, "fsync", full)
     capsys.readouterr()
-    assert main(["evaluate", str(model_folder), str(data), "--output", str(told)]) == 1
+    assert main(["evaluate", str(model_folder), str(data), "--report", str(told)]) == 1
     error = capsys.readouterr().err
     assert "No space left on device" in error and error.count("\n") == 1
     assert {path.name: path.read_bytes() for path in told.iterdir()} == before
@@ -256,3 +264,14 @@ def test_a_model_folder_of_a_newer_version(model_folder, capsys):
     for command in (["predict", str(model_folder), "x"], ["export", str(model_folder), str(model_folder / "out")]):
         assert main(command) == 1
         assert "format version" in capsys.readouterr().err
+
+
+def test_loading_unpickles_nothing(model_folder, capsys, monkeypatch):
+    def refuse(*arguments, **more):
+        raise AssertionError("unpickled")
+
+    monkeypatch.setattr(torch, "load", refuse)
+    monkeypatch.setattr(pickle, "load", refuse)
+    monkeypatch.setattr(pickle, "loads", refuse)
+    monkeypatch.setattr(pickle, "Unpickler", refuse)
+    assert main(["predict", str(model_folder), "good"]) == 0

@@ -157,6 +157,16 @@ def test_page_of_a_run_that_ended_before_its_first_epoch():
     assert told.text()
 
 
+def test_many_classes_do_not_make_a_matrix_that_nobody_can_read():
+    count = 31
+    shares = np.eye(count)
+    outcomes = Outcomes(tuple(map(str, range(count))), np.arange(count), shares, np.arange(count) + 1, ["k"] * count)
+    told = report(baseline=False)
+    told.parts = {"test": PartResult(outcomes, outcomes.evaluation(), 0.0, 1.0, 1, "abc")}
+    for text in (told.text(), run_page(told.as_dict())):
+        assert "More than 30 classes" in text and "true \\ predicted" not in text
+
+
 def test_texts_cannot_break_out_of_the_page():
     evil = '"><script>alert(1)</script>'
     blocks = [page.marked_text([(evil, 1.0), (evil, 0.0)], evil), page.table((evil,), [(evil,)], evil)]

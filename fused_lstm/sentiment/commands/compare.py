@@ -31,7 +31,7 @@ def groups() -> dict[str, type]:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run_folder", nargs="+", metavar="RUN", help="folder written by train, or by evaluate --output")
+    parser.add_argument("run_folder", nargs="+", metavar="RUN", help="folder written by train, or by evaluate --report")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -25,7 +25,7 @@ from ..store import StoredModel, load
 
 SUMMARY = "measure a stored model on labelled texts"
 DETAILS = (
-    f"{DATA_HELP}\n--output writes {METRICS}, {REPORT}, {PAGE} and {PREDICTIONS}; compare takes them like those of a "
+    f"{DATA_HELP}\n--report writes {METRICS}, {REPORT}, {PAGE} and {PREDICTIONS}; compare takes them like those of a "
     "run."
 )
 
@@ -35,7 +35,7 @@ class EvaluateOptions:
     """Evaluation."""
 
     part: str = setting(TEST, "part of a folder", choices=(TRAIN, DEV, TEST))
-    output: str | None = setting(None, "write the whole report into FOLDER", metavar="FOLDER")
+    report: str | None = setting(None, "write the whole report into FOLDER", metavar="FOLDER")
     json: str | None = setting(None, "also write the numbers to FILE", metavar="FILE")
 
 
@@ -68,13 +68,13 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"{words.calibration_words(told)}\n\n{words.speed_words(told)}.")
     if options.json:
         write_file(Path(options.json), {"model": arguments.model, "data": arguments.data, **told})
-    if options.output:
+    if options.report:
         facts = DataFacts.of_parts(arguments.data, {TEST: examples}, notes)
         metrics = evaluation_metrics(f"{arguments.model} on {arguments.data}", facts, model, result)
         rows = rows_text(result.outcomes.rows(TEST))
         files = {METRICS: metrics, REPORT: run_text(metrics), PAGE: run_page(metrics), PREDICTIONS: rows}
-        write_files(Path(options.output), files)
-        print(f"Written to {options.output}: {', '.join(files)}")
+        write_files(Path(options.report), files)
+        print(f"Written to {options.report}: {', '.join(files)}")
     return 0
 
 

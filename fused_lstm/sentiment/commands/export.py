@@ -7,7 +7,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..export_usage import USAGE, usage_text
+from ..export_usage import USAGE_FILE, usage_text
 from ..exporting import Answers, Exported, ExportError, export_onnx, export_torch
 from ..machine import MachineOptions
 from ..reports.files import write_files
@@ -18,7 +18,7 @@ PROGRAMS = ("both", "onnx", "torch")
 ONNX, TORCH, LABELS, RECORD = "model.onnx", "model.pt2", "labels.json", "export.json"
 SUMMARY = "write a stored model as ONNX and torch.export programs"
 DETAILS = (
-    f"Writes {ONNX} (needs the extra onnx), {TORCH}, {VOCABULARY} (of the library tokenizers), {LABELS}, {USAGE} and\n"
+    f"Writes {ONNX} (needs the extra onnx), {TORCH}, {VOCABULARY} (of the library tokenizers), {LABELS}, {USAGE_FILE} and\n"
     f"{RECORD}. Any number of texts of any length; results are compared with the model's before anything is written."
 )
 
@@ -62,11 +62,11 @@ def run(arguments: argparse.Namespace) -> int:
     }
     usage = usage_text(list(programs), Answers(model.network).output, model.settings.max_length, checks)
     contents = {name: program.content for name, program in programs.items()}
-    contents |= {VOCABULARY: (source / VOCABULARY).read_bytes(), USAGE: usage}
+    contents |= {VOCABULARY: (source / VOCABULARY).read_bytes(), USAGE_FILE: usage}
     write_files(output, contents | {LABELS: list(labels), RECORD: record})
     for name, words in checks.items():
         print(f"{output / name}: {words}")
-    print(f"How to use them: {output / USAGE}")
+    print(f"How to use them: {output / USAGE_FILE}")
     return 0
 
 

@@ -30,7 +30,7 @@ RATING_FIGURES = {"MSE": ("ratings", "mse"), "Pearson": ("ratings", "pearson")}
 
 @dataclass
 class Run:
-    """One folder that train, or evaluate --output, has written."""
+    """One folder that train, or evaluate --report, has written."""
 
     name: str
     folder: Path
@@ -133,7 +133,7 @@ def read_metrics(folder: Path) -> dict[str, Any]:
     """metrics.json of a folder. Raises `StoreError` if it is missing, damaged, foreign or of another version."""
     file = folder / METRICS
     if not file.is_file():
-        raise StoreError(f"{folder}: holds no {METRICS}; give folders written by train, or by evaluate --output")
+        raise StoreError(f"{folder}: holds no {METRICS}; give folders written by train, or by evaluate --report")
     try:
         metrics = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

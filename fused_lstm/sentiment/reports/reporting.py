@@ -14,7 +14,7 @@ from ..samples import sample_texts
 from ..splits import DEV, TEST
 from ..store import StoredModel
 from ..training import TrainResult
-from .measure import measure
+from .measure import PartResult, measure
 from .plots import PlotsUnavailable, draw_plots
 from .run_report import COMPOSE, DataFacts, RunReport, environment
 
@@ -32,7 +32,7 @@ def report_run(
         options.flat(),
         environment(parameters, len(model.vocabulary)),
         training,
-        {name: measure(model, examples) for name, examples in parts.items() if examples},
+        {name: _measured(model, name, examples) for name, examples in parts.items() if examples},
         _baselines(dataset, options, facts.notes),
         list(zip(predict_texts(model, texts), truths)),
     )
@@ -40,6 +40,11 @@ def report_run(
         report.rating_baseline = _rating_baseline(dataset, options, facts.notes)
     report.write(folder, _pictures(report, options, facts.notes))
     return report
+
+
+def _measured(model: StoredModel, part: str, examples: Sequence[Example]) -> PartResult:
+    """Mistakes are shown of the test part alone."""
+    return measure(model, examples) if part == TEST else measure(model, examples, mistakes=0)
 
 
 def _baselines(dataset: Dataset, options: RunOptions, notes: list[str]) -> list[Baseline]:

@@ -81,18 +81,18 @@ def part_blocks(part: dict[str, Any], name: str) -> list[str]:
     """What there is to say about one part: classes, confusion, calibration, lengths."""
     bands = part["by_length"]
     lengths = [(f"{words.span(b)} tokens ({b['count']:,})", b["accuracy"], *b["accuracy_interval_95"]) for b in bands]
-    confusion, bins = part["confusion"], part["calibration"]["bins"]
+    bins, classes = part["calibration"]["bins"], len(part["confusion"]["classes"])
     return [
         page.heading(f"{name}, by class"),
         page.table(words.CLASS_HEADER, words.class_rows(part)),
         page.heading(f"{name}, confusion"),
-        page.heat_table(confusion["classes"], confusion["true_by_predicted"], "Texts, and share of the true class"),
+        _confusion(part),
         page.heading(f"{name}, calibration and length"),
         page.paragraph(words.calibration_words(part)),
         page.charts(
             [
                 (
-                    reliability_chart(f"{name}: reliability diagram", bins, len(confusion["classes"])),
+                    reliability_chart(f"{name}: reliability diagram", bins, classes),
                     "Reliability: points below the dashed line are overconfident; grey: how many texts",
                 ),
                 (
@@ -103,6 +103,13 @@ def part_blocks(part: dict[str, Any], name: str) -> list[str]:
         ),
         page.details("Accuracy by length as a table", page.table(words.LENGTH_HEADER, words.length_rows(part))),
     ]
+
+
+def _confusion(part: dict[str, Any]) -> str:
+    if not words.shows_confusion(part):
+        return page.paragraph(words.TOO_MANY_CLASSES)
+    told = part["confusion"]
+    return page.heat_table(told["classes"], told["true_by_predicted"], "Texts, and share of the true class")
 
 
 def _constructions(metrics: dict[str, Any]) -> list[str]:

@@ -180,19 +180,24 @@ def evaluation_metrics(title: str, data: DataFacts, model: StoredModel, part: Pa
 
 def environment(parameters: int, vocabulary: int) -> dict[str, Any]:
     """The machine and the versions that a run depends on, and the size of its model."""
-    from fused_lstm import __version__, cpu_isa
-
     return {
         "parameters": parameters,
         "vocabulary": vocabulary,
         "threads": torch.get_num_threads(),
         "processor": _processor(),
-        "isa": cpu_isa(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "fused_lstm": __version__,
+        **_library(),
     }
+
+
+def _library() -> dict[str, str]:
+    try:
+        from fused_lstm import __version__, cpu_isa
+    except ImportError:  # a run with --lstm torch does without
+        return {"fused_lstm": "not built"}
+    return {"fused_lstm": __version__, "isa": cpu_isa()}
 
 
 def _processor() -> str:

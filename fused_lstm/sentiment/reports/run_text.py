@@ -58,6 +58,8 @@ def _ratings(metrics: dict[str, Any]) -> list[str]:
 
 def confusion_table(part: dict[str, Any]) -> str:
     """Counts, one row per true class."""
+    if not words.shows_confusion(part):
+        return words.TOO_MANY_CLASSES
     names, counts = part["confusion"]["classes"], part["confusion"]["true_by_predicted"]
     return table(("true \\ predicted", *names), [(name, *map(str, row)) for name, row in zip(names, counts)])
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 Part = dict[str, Any]
+MOST_CLASSES = 30
+TOO_MANY_CLASSES = f"More than {MOST_CLASSES} classes: the matrix is in metrics.json."
 ACCURACY_HEADER = ("part", "model", "accuracy %", "95 % interval", "macro F1", "texts")
 CLASS_HEADER = ("class", "precision", "recall", "F1", "texts")
 RATING_HEADER = ("part", "model", "MSE", "95 %", "MAE", "Pearson", "95 % of it", "Spearman")
@@ -40,6 +42,11 @@ def accuracy_rows(metrics: dict[str, Any]) -> list[tuple[str, ...]]:
             if name in baseline["parts"]:
                 rows.append((name, baseline["name"], *accuracy_cells(baseline["parts"][name])))
     return rows
+
+
+def shows_confusion(part: Part) -> bool:
+    """Whether a confusion matrix can still be read."""
+    return len(part["confusion"]["classes"]) <= MOST_CLASSES
 
 
 def rating_rows(metrics: dict[str, Any]) -> list[tuple[str, ...]]:
