@@ -18,8 +18,9 @@ PROGRAMS = ("both", "onnx", "torch")
 ONNX, TORCH, LABELS, RECORD = "model.onnx", "model.pt2", "labels.json", "export.json"
 SUMMARY = "write a stored model as ONNX and torch.export programs"
 DETAILS = (
-    f"Writes {ONNX} (needs the extra onnx), {TORCH}, {VOCABULARY} (of the library tokenizers), {LABELS}, {USAGE_FILE} and\n"
-    f"{RECORD}. Any number of texts of any length; results are compared with the model's before anything is written."
+    f"Writes {ONNX} (needs the extra onnx), {TORCH}, {VOCABULARY} (of the library tokenizers), {LABELS},\n"
+    f"{USAGE_FILE} and {RECORD}. Any number of texts of any length; results are compared with the model's before\n"
+    "anything is written."
 )
 
 
