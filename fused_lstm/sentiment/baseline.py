@@ -17,7 +17,7 @@ from .tokens import tokenize
 TFIDF, NAIVE_BAYES = "TF-IDF 1-{order}-grams + logistic regression", "NB-weighted 1-{order}-grams + logistic regression"
 RIDGE = "TF-IDF 1-{order}-grams + ridge regression"
 _TRAIN, _DEV = object(), object()  # beside the names of other parts, whatever these are
-STRENGTHS = {TFIDF: (3.0, 30.0), NAIVE_BAYES: (0.03, 0.3), RIDGE: (0.3, 3.0)}
+STRENGTHS = {TFIDF: (3.0, 30.0), NAIVE_BAYES: (0.03, 0.1, 0.3), RIDGE: (0.3, 3.0)}
 
 
 class BaselineUnavailable(Exception):
