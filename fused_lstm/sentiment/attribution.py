@@ -62,7 +62,9 @@ def _attribute(network: SentimentClassifier, tokens: Tensor, lengths: Tensor, st
         with torch.no_grad():
             score = _score(network, tokens, lengths, targets)
     rows = zip(targets.tolist(), score.tolist(), weights.tolist(), lengths.tolist())
-    return [Attribution(target, value, tuple(row[:length])) for target, value, row, length in rows]
+    # A model that reads from the end has looked up the vectors in that order.
+    order = -1 if getattr(network.config, "backwards", False) else 1
+    return [Attribution(target, value, tuple(row[:length][::order])) for target, value, row, length in rows]
 
 
 def _score(network: SentimentClassifier, tokens: Tensor, lengths: Tensor, targets: Tensor) -> Tensor:
