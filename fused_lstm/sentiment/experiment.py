@@ -5,37 +5,31 @@ The model is on disk before anything that only reports is started.
 
 from __future__ import annotations
 
-import platform
-import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
 
-from .baseline import Baseline, BaselineUnavailable, run_baseline
 from .batches import NumberedTexts
 from .checkpoints import Checkpoints
 from .datasets import Dataset
 from .devices import is_main_process, process_count
-from .examples import DataError, Example, RowProblems
+from .examples import DataError, RowProblems
 from .language_model_store import StoredLanguageModel, load_language_model
 from .logs import FolderLog
 from .model import SentimentClassifier
 from .options import RunOptions
-from .plots import PlotsUnavailable, draw_plots
-from .predictor import number_examples, predict_texts
-from .report import PartResult, RunReport
-from .samples import sample_texts
-from .splits import DEV, TEST, TRAIN
+from .predictor import number_examples
+from .reports.reporting import report_run
+from .reports.run_report import COMPOSE, RunReport
+from .splits import DEV, TRAIN
 from .store import ModelSettings, StoredModel, prepare_folder, require_safetensors, save, write_json
-from .training import EpochMetrics, Start, TrainResult, evaluate, fit
+from .training import EpochMetrics, Start, TrainResult, fit
 from .transfer import as_classifier, take_encoder
 from .vectors import Vectors, read_vectors
 from .vocabularies import learn_vocabulary
 
-COMPOSE = "compose"
 CHECKPOINTS = "checkpoints"
 SETTINGS = "settings.json"  # --config takes it: the same run again
 Say = Callable[[str], None]
@@ -63,17 +57,9 @@ def run(dataset: Dataset, options: RunOptions, folder: Path, say: Say) -> RunRep
     model = _untrained(dataset, options, source)
     network = model.network
     parameters = sum(p.numel() for p in network.parameters())
-    environment = {
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-        "parameters": parameters,
-        "vocabulary": len(model.vocabulary),
-    }
     say(
         f"Model: {parameters:,} parameters, vocabulary {len(model.vocabulary):,}, "
-        f"LSTM {options.machine.lstm}, {environment['threads']} thread(s)"
+        f"LSTM {options.machine.lstm}, {torch.get_num_threads()} thread(s)"
     )
     train, dev = (_numbered(model, dataset, part) for part in (TRAIN, DEV))
     vectors = _vectors(model, dataset, options, say)
@@ -85,35 +71,10 @@ def run(dataset: Dataset, options: RunOptions, folder: Path, say: Say) -> RunRep
     save(folder, network, model.vocabulary, model.settings)
     say(f"Model of epoch {result.best_epoch or '-'} saved in {folder}")
 
-    parts = {TEST: evaluate_part(model, dataset.test)}
-    if dataset.composed:
-        parts[COMPOSE] = evaluate_part(model, dataset.composed)
-    notes = list(dataset.notes)
-    baseline = _baseline(dataset, options, notes)
-    texts, truths = sample_texts(dataset, model.vocabulary)
-    samples = list(zip(predict_texts(model, texts), truths))
-    plots = _plots(folder, result, parts[TEST], options, notes)
-    settings = options.flat()
-    report = RunReport(dataset.name, counts, notes, settings, environment, result, parts, baseline, samples, plots)
-    report.write(folder)
+    report = report_run(model, dataset, options, result, folder)
     if not result.interrupted:
         checkpoints.clear()
     return report
-
-
-def evaluate_part(model: StoredModel, examples: Sequence[Example]) -> PartResult:
-    """Loss, counts, speed, and hits by construction where examples name one."""
-    settings = model.settings
-    texts = number_examples(examples, model.vocabulary, settings.classes, settings.max_length)
-    started = time.perf_counter()
-    loss, evaluation, predicted = evaluate(model.network, texts, settings.classes)
-    seconds = time.perf_counter() - started
-    totals, hits = Counter[str](), Counter[str]()
-    for example, right in zip(examples, (predicted == texts.labels).tolist()):
-        if example.kind:
-            totals[example.kind] += 1
-            hits[example.kind] += right
-    return PartResult(evaluation, loss, seconds, {kind: (hits[kind], total) for kind, total in totals.items()})
 
 
 def _source(options: RunOptions) -> StoredLanguageModel | None:
@@ -247,27 +208,3 @@ def _train(
 
 def _silent(line: str) -> None:
     """Other processes leave speaking to the main one."""
-
-
-def _baseline(dataset: Dataset, options: RunOptions, notes: list[str]) -> Baseline | None:
-    if not options.report.baseline:
-        notes.append("The linear baseline was not asked for.")
-        return None
-    others = {TEST: dataset.test, COMPOSE: dataset.composed}
-    try:
-        return run_baseline(dataset.train, dataset.dev, others, dataset.classes, options.report.baseline_order)
-    except BaselineUnavailable as error:
-        notes.append(f"No baseline row: {error}.")
-        return None
-
-
-def _plots(
-    folder: Path, result: TrainResult, test: PartResult, options: RunOptions, notes: list[str]
-) -> list[str]:
-    if not options.report.plots or not result.history:
-        return []
-    try:
-        return [path.name for path in draw_plots(folder, result.history, test.evaluation)]
-    except PlotsUnavailable as error:
-        notes.append(f"No plots: {error}.")
-        return []

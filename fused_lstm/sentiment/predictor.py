@@ -1,4 +1,4 @@
-"""From texts to labels with a stored model."""
+"""From texts to labels with a stored model, and to what each token has to do with it."""
 
 from __future__ import annotations
 
@@ -6,21 +6,39 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
 
+import torch
+from torch import Tensor
+
+from .attribution import attribute
 from .batches import NumberedTexts
 from .examples import Example
+from .highlight import Piece, pieces
+from .model import SentimentClassifier
 from .store import StoredModel
-from .tokens import Vocabulary
+from .tokens import Vocabulary, both_ends
 from .training import predict
 
 
 class Prediction(NamedTuple):
-    """``probabilities`` are in the order of the model's classes; ``known`` is the share of tokens in its vocabulary."""
+    """``probabilities`` are in the order of the model's classes; ``known`` is the share of tokens in its vocabulary;
+    ``rating`` the number that a rating model predicts."""
 
     text: str
     label: str
     probability: float
     probabilities: tuple[float, ...]
     known: float
+    rating: float | None = None
+
+
+class Explanation(NamedTuple):
+    """``weights``: what each of the ``tokens`` that the model has read adds to the ``score`` of its answer; ``pieces``:
+    the text with weights from -1 to 1."""
+
+    tokens: tuple[str, ...]
+    weights: tuple[float, ...]
+    score: float
+    pieces: list[Piece]
 
 
 def number_examples(
@@ -41,11 +59,42 @@ def predict_texts(model: StoredModel, texts: Iterable[str], chunk: int = 256) ->
         yield from _predict_block(model, block)
 
 
+def predicts_ratings(network: SentimentClassifier) -> bool:
+    """Whether labels are numbers to the model, which predicts one and then the label next to it."""
+    return bool(getattr(network.config, "regression", False))
+
+
+@torch.no_grad()
+def predict_ratings(network: SentimentClassifier, texts: NumberedTexts, batch_size: int = 256) -> Tensor:
+    """The predicted numbers (N,) of a rating model, in evaluation mode."""
+    result = torch.empty(len(texts))
+    for rows in torch.argsort(texts.lengths, stable=True).split(batch_size):
+        batch = texts.batch(rows)
+        result[rows] = network(batch.tokens, batch.lengths, raw=True)[:, 0].float()
+    return result
+
+
+def explain_texts(model: StoredModel, texts: Sequence[str], steps: int = 0) -> list[Explanation]:
+    """What the tokens of each text add to its prediction; ``steps`` as in `attribution.attribute`."""
+    if not texts:
+        return []
+    tokens = [both_ends(model.vocabulary.tokens(text), model.settings.max_length) for text in texts]
+    attributions = attribute(model.network, [model.vocabulary.encode(t) for t in tokens], steps)
+    return [
+        # A text without tokens was read as one unknown word.
+        Explanation(tuple(words), told.weights[: len(words)], told.score, pieces(text, words, told.weights))
+        for text, words, told in zip(texts, tokens, attributions)
+    ]
+
+
 def _predict_block(model: StoredModel, texts: list[str]) -> Iterator[Prediction]:
     tokens = [model.vocabulary.tokens(text) for text in texts]
     encoded = [model.vocabulary.encode(t, model.settings.max_length) for t in tokens]
-    probabilities = predict(model.network, NumberedTexts(encoded, [0] * len(encoded)))
-    for text, words, row in zip(texts, tokens, probabilities.tolist()):
+    numbered = NumberedTexts(encoded, [0] * len(encoded))
+    probabilities = predict(model.network, numbered)
+    rated = predicts_ratings(model.network)
+    ratings = predict_ratings(model.network, numbered).tolist() if rated else [None] * len(texts)
+    for text, words, row, rating in zip(texts, tokens, probabilities.tolist(), ratings):
         best = max(range(len(row)), key=row.__getitem__)
         known = sum(word in model.vocabulary for word in words) / len(words) if words else 0.0
-        yield Prediction(text, model.settings.classes[best], row[best], tuple(row), known)
+        yield Prediction(text, model.settings.classes[best], row[best], tuple(row), known, rating)

@@ -7,9 +7,10 @@ import sys
 import pytest
 
 from fused_lstm.sentiment.datasets import DataOptions, ReadingOptions, embedded_dataset, load_dataset
-from fused_lstm.sentiment.examples import Example, RowProblems
-from fused_lstm.sentiment.experiment import evaluate_part, run
+from fused_lstm.sentiment.examples import RowProblems
+from fused_lstm.sentiment.experiment import run
 from fused_lstm.sentiment.options import EMBEDDED, FEW
+from fused_lstm.sentiment.reports.measure import measure
 from fused_lstm.sentiment.store import CONFIG, StoreError, load
 
 
@@ -39,12 +40,13 @@ def test_default_settings_learn_the_order_of_words(tmp_path):
 def test_everything_is_written_and_said(easy, tmp_path):
     said: list[str] = []
     report = run(easy, quick(baseline=True, plots=True), tmp_path / "run", said.append)
-    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
-        "config.json", "confusion.png", "curves.png", "history.csv", "metrics.json", "model.safetensors", "report.md",
-        "settings.json", "tokenizer.json",
-    ]
-    assert report.plots == ["curves.png", "confusion.png"]
-    assert report.baseline.parts["test"].accuracy == 1.0
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {
+        "config.json", "model.safetensors", "settings.json", "tokenizer.json", "MODEL_CARD.md", "metrics.json",
+        "predictions.jsonl", "report.html", "report.md", "calibration.png", "confusion.png", "curves.png",
+        "history.csv",
+    }
+    assert report.plots == ["curves.png", "confusion.png", "calibration.png"]
+    assert report.baselines[0].parts["test"].accuracy == 1.0
     assert said[0] == f"Data: {easy.name}: train {len(easy.train)}, dev {len(easy.dev)}, test {len(easy.test)}"
     assert [line[:8] for line in said if line.startswith("epoch")] == ["epoch  1", "epoch  2", "epoch  3"]
 
@@ -52,18 +54,9 @@ def test_everything_is_written_and_said(easy, tmp_path):
 def test_the_stored_model_gives_the_reported_numbers(easy, tmp_path):
     report = run(easy, quick(), tmp_path / "run", lambda line: None)
     for backend in ("torch", "fused"):
-        again = evaluate_part(load(tmp_path / "run", backend), easy.test)
+        again = measure(load(tmp_path / "run", backend), easy.test)
         assert again.evaluation == report.parts["test"].evaluation
         assert again.loss == pytest.approx(report.parts["test"].loss, rel=1e-5)
-
-
-def test_speed_and_kinds_of_a_part(small_model):
-    examples = [Example("good", "good film", "x"), Example("bad", "good film", "x"), Example("bad", "bad", "y")]
-    part = evaluate_part(small_model, examples)
-    assert part.kinds["x"][1] == 2
-    assert part.kinds["x"][0] <= 1
-    assert part.kinds["y"][1] == 1
-    assert part.seconds > 0
 
 
 @pytest.mark.parametrize(
@@ -72,7 +65,7 @@ def test_speed_and_kinds_of_a_part(small_model):
 def test_what_is_not_installed_is_left_out_and_said(easy, tmp_path, monkeypatch, module, note):
     monkeypatch.setitem(sys.modules, module, None)
     report = run(easy, quick(baseline=True, plots=True), tmp_path / "run", lambda line: None)
-    assert any(line.startswith(note) and "pip install" in line for line in report.notes)
+    assert any(line.startswith(note) and "pip install" in line for line in report.data.notes)
     assert note in (tmp_path / "run" / "report.md").read_text()
 
 

@@ -15,4 +15,6 @@ NAMES = (
     "evaluate",
     "predict",
     "ensemble",
+    "export",
+    "compare",
 )

@@ -10,15 +10,24 @@ from pathlib import Path
 from ..data_help import DATA_HELP
 from ..datasets import ReadingOptions, load_part
 from ..examples import DataError, Example, RowProblems
-from ..experiment import evaluate_part
 from ..machine import MachineOptions
-from ..report import accuracy_cells, class_table, confusion_table, table
+from ..reports import words
+from ..reports.files import write_file, write_files
+from ..reports.measure import measure
+from ..reports.outcomes import PREDICTIONS, rows_text
+from ..reports.run_page import PAGE, run_page
+from ..reports.run_report import METRICS, DataFacts, evaluation_metrics
+from ..reports.run_text import REPORT, confusion_table, run_text
+from ..reports.tables import table
 from ..settings import build, setting
 from ..splits import DEV, TEST, TRAIN
-from ..store import StoredModel, load, write_json
+from ..store import StoredModel, load
 
 SUMMARY = "measure a stored model on labelled texts"
-DETAILS = DATA_HELP
+DETAILS = (
+    f"{DATA_HELP}\n--report writes {METRICS}, {REPORT}, {PAGE} and {PREDICTIONS}; compare takes them like those of a "
+    "run."
+)
 
 
 @dataclass(frozen=True)
@@ -26,6 +35,7 @@ class EvaluateOptions:
     """Evaluation."""
 
     part: str = setting(TEST, "part of a folder", choices=(TRAIN, DEV, TEST))
+    report: str | None = setting(None, "write the whole report into FOLDER", metavar="FOLDER")
     json: str | None = setting(None, "also write the numbers to FILE", metavar="FILE")
 
 
@@ -46,25 +56,34 @@ def run(arguments: argparse.Namespace) -> int:
     reading = replace(reading, numeric_labels=model.settings.model.regression)
     problems = RowProblems(reading.strict)
     examples = load_part(arguments.data, options.part, reading, problems)
-    for line in problems.lines():
+    notes = problems.lines()
+    examples = _with_known_labels(examples, model, arguments.data, notes)
+    for line in notes:
         print(line, file=sys.stderr)
-    examples = _with_known_labels(examples, model, arguments.data)
-    result = evaluate_part(model, examples)
+    result = measure(model, examples)
+    told = result.as_dict()
     header = ("accuracy %", "95 % interval", "macro F1", "texts")
-    print(table(header, [accuracy_cells(result.evaluation)]), end="\n\n")
-    print(class_table(result.evaluation), end="\n\n")
-    print(confusion_table(result.evaluation), end="\n\n")
-    print(f"Loss {result.loss:.4f}, {result.evaluation.total / result.seconds:,.0f} samples/s.")
+    print(table(header, [words.accuracy_cells(told)]), end="\n\n")
+    print(table(words.CLASS_HEADER, words.class_rows(told)), end="\n\n")
+    print(confusion_table(told), end="\n\n")
+    print(f"{words.calibration_words(told)}\n\n{words.speed_words(told)}.")
     if options.json:
-        write_json(Path(options.json), {"model": arguments.model, "data": arguments.data, **result.as_dict()})
+        write_file(Path(options.json), {"model": arguments.model, "data": arguments.data, **told})
+    if options.report:
+        facts = DataFacts.of_parts(arguments.data, {TEST: examples}, notes)
+        metrics = evaluation_metrics(f"{arguments.model} on {arguments.data}", facts, model, result)
+        rows = rows_text(result.outcomes.rows(TEST))
+        files = {METRICS: metrics, REPORT: run_text(metrics), PAGE: run_page(metrics), PREDICTIONS: rows}
+        write_files(Path(options.report), files)
+        print(f"Written to {options.report}: {', '.join(files)}")
     return 0
 
 
-def _with_known_labels(examples: list[Example], model: StoredModel, data: str) -> list[Example]:
+def _with_known_labels(examples: list[Example], model: StoredModel, data: str, notes: list[str]) -> list[Example]:
     known = [example for example in examples if example.label in model.settings.classes]
     if not known:
         found = ", ".join(sorted({example.label for example in examples})[:5]) or "no row at all"
         raise DataError(f"{data}: no row has a label of the model ({', '.join(model.settings.classes)}); found {found}")
     if len(known) < len(examples):
-        print(f"{len(examples) - len(known)} row(s) with labels the model does not know were left out", file=sys.stderr)
+        notes.append(f"{len(examples) - len(known)} row(s) with labels the model does not know were left out")
     return known

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
+from ..answers import FORMATS, Writer
 from ..examples import RowProblems
 from ..machine import MachineOptions
-from ..predictor import Prediction, predict_texts
+from ..predictor import Explanation, Prediction, explain_texts, predict_texts
 from ..readers import NumberedLines
-from ..settings import build, setting
-from ..store import load
+from ..reports.explanation_page import PAGE_TEXTS, explanation_page
+from ..reports.files import write_file
+from ..settings import at_least, build, setting
+from ..store import StoredModel, load
 
-FORMATS = ("text", "jsonl", "tsv")
 SUMMARY = "label texts with a stored model"
 DETAILS = (
     "Texts come from the arguments, else from --file, else from standard input, one on each line.\n"
-    "tsv: label, probability, text, then the probability of each class, under a header."
+    "tsv: label, probability, text, then the probability of each class, under a header.\n"
+    "--explain shades a terminal's text: blue speaks for the answer, orange against it (NO_COLOR is respected),\n"
+    "and adds tokens and weights to jsonl."
 )
 REST = "text"  # words that argparse could not place are texts
 EMBEDDED_WARNING = (
@@ -35,6 +40,10 @@ class PredictOptions:
 
     file: str | None = setting(None, "one text on each line; .gz and .xz are unpacked", metavar="FILE")
     format: str = setting("text", "of the output", choices=FORMATS)
+    explain: bool = setting(False, "show what each token adds to the answer (its log-odds)")
+    integrated: int = setting(0, "explain by integrated gradients of N steps; 0: gradient x input", at_least(0))
+    html: str | None = setting(None, "also write the explained answers as a page to FILE", metavar="FILE")
+    batch_size: int = setting(256, "texts to read before answering", at_least(1))
 
 
 def groups() -> dict[str, type]:
@@ -52,46 +61,45 @@ def run(arguments: argparse.Namespace) -> int:
     model = load(Path(arguments.model), machine.lstm)
     if model.settings.embedded:
         print(EMBEDDED_WARNING, file=sys.stderr)
-    texts, chunk = _texts(arguments.text, options.file)
-    if options.format == "tsv":
-        print("label", "probability", "text", *model.settings.classes, sep="\t")
-    for prediction in predict_texts(model, texts, chunk):
-        print(_formatted(prediction, model.settings.classes, options.format), flush=chunk == 1)
+    texts, chunk = _texts(arguments.text, options.file, options.batch_size)
+    write = Writer(model.settings.classes, options.format, sys.stdout)
+    told: list[tuple[Prediction, Explanation]] = []
+    count, started = 0, time.perf_counter()
+    for prediction, explanation in _answers(model, texts, chunk, options):
+        write(prediction, explanation if options.explain else None, flush=chunk == 1)
+        count += 1
+        if options.html and explanation and len(told) < PAGE_TEXTS:
+            told.append((prediction, explanation))
+    seconds = time.perf_counter() - started
+    if options.html:
+        write_file(Path(options.html), explanation_page(told, count, arguments.model))
+    if not arguments.text and chunk > 1:
+        print(f"{count:,} texts in {seconds:.2f} s, {count / seconds:,.0f} samples/s", file=sys.stderr)
     return 0
 
 
-def _texts(words: list[str], file: str | None) -> tuple[Iterable[str], int]:
+def _answers(
+    model: StoredModel, texts: Iterable[str], chunk: int, options: PredictOptions
+) -> Iterator[tuple[Prediction, Explanation | None]]:
+    explained = bool(options.explain or options.html)
+    texts = iter(texts)
+    while block := list(islice(texts, chunk)):
+        explanations = explain_texts(model, block, options.integrated) if explained else [None] * len(block)
+        yield from zip(predict_texts(model, block, chunk), explanations)
+
+
+def _texts(words: list[str], file: str | None, batch_size: int) -> tuple[Iterable[str], int]:
     """The texts, and how many to read before answering."""
     if words:
-        return words, 256
+        return words, batch_size
     if file is not None:
-        return NumberedLines(Path(file), RowProblems(strict=True)), 256
+        return NumberedLines(Path(file), RowProblems(strict=True)), batch_size
     if sys.stdin.isatty():
         print("One text on each line; end with Ctrl-D.", file=sys.stderr)
         return _stdin_lines(), 1
-    return _stdin_lines(), 256
+    return _stdin_lines(), batch_size
 
 
 def _stdin_lines() -> Iterator[str]:
     for raw in sys.stdin.buffer:
         yield raw.decode("utf-8", "replace").removesuffix("\n").removesuffix("\r")
-
-
-def _formatted(prediction: Prediction, classes: Sequence[str], how: str) -> str:
-    if how == "jsonl":
-        row = {
-            "text": prediction.text,
-            "label": prediction.label,
-            "probability": prediction.probability,
-            "probabilities": dict(zip(classes, prediction.probabilities)),
-        }
-        return json.dumps(row, ensure_ascii=False)
-    if how == "tsv":
-        shares = [f"{value:.6f}" for value in prediction.probabilities]
-        return "\t".join((prediction.label, f"{prediction.probability:.6f}", _on_one_line(prediction.text), *shares))
-    return f"{prediction.label}  {prediction.probability:.3f}  {_on_one_line(prediction.text)}"
-
-
-def _on_one_line(text: str) -> str:
-    """Tabs and line ends, which would break rows and columns, become spaces."""
-    return text.replace("\t", " ").replace("\n", " ").replace("\r", " ")

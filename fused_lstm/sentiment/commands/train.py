@@ -12,7 +12,11 @@ from ..datasets import open_dataset
 from ..experiment import run as run_experiment
 from ..machine import MachineOptions
 from ..options import PRESETS_TEXT, RunOptions, default_text, defaults_for
-from ..report import METRICS, REPORT
+from ..reports.card import CARD
+from ..reports.outcomes import PREDICTIONS
+from ..reports.run_page import PAGE
+from ..reports.run_report import METRICS
+from ..reports.run_text import REPORT
 from ..settings import build, given_in
 from ..splits import TEST
 from ..tokens import TokenOptions
@@ -52,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
     if report is None:
         return 0
     print(f"\n{report.text()}")
-    print(f"Written to {folder}: the model, {', '.join([METRICS, REPORT, *report.plots])}")
+    print(f"Written to {folder}: the model, {', '.join([CARD, METRICS, PREDICTIONS, REPORT, PAGE, *report.plots])}")
     if report.training.interrupted:
         return INTERRUPTED
     accuracy, target = report.parts[TEST].evaluation.accuracy, options.report.target_accuracy

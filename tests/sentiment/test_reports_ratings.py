@@ -1,0 +1,98 @@
+"""Models whose labels are numbers: errors, correlations and the ridge regression beside the classes."""
+
+from __future__ import annotations
+
+import io
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from fused_lstm.sentiment.answers import Writer
+from fused_lstm.sentiment.datasets import Dataset
+from fused_lstm.sentiment.examples import Example
+from fused_lstm.sentiment.options import RunOptions
+from fused_lstm.sentiment.predictor import explain_texts, predict_texts
+from fused_lstm.sentiment.reports.card import model_card
+from fused_lstm.sentiment.reports.comparison import Comparison
+from fused_lstm.sentiment.reports.comparison_views import comparison_text
+from fused_lstm.sentiment.reports.measure import measure
+from fused_lstm.sentiment.reports.reporting import report_run
+from fused_lstm.sentiment.reports.run_page import run_page
+from fused_lstm.sentiment.store import StoredModel
+from fused_lstm.sentiment.tokens import Vocabulary
+from fused_lstm.sentiment.training import TrainResult
+
+CLASSES = ("1", "2", "3.5")
+WORDS = {"bad": 1.2, "fair": 2.1, "good": 3.2}
+
+
+class Rater(nn.Module):
+    """The mean of the numbers of its words; scores and ``raw`` as a rating classifier gives them."""
+
+    def __init__(self, numbers: list[float]) -> None:
+        super().__init__()
+        self.config = SimpleNamespace(classes=len(CLASSES), regression=True, vocabulary=len(numbers))
+        self.embedding = nn.Embedding.from_pretrained(torch.tensor(numbers)[:, None])
+        self.register_buffer("ratings", torch.tensor([float(name) for name in CLASSES]))
+
+    def forward(self, tokens, lengths, raw=False):
+        number = self.embedding(tokens).sum(dim=1) / lengths[:, None]
+        return number if raw else -((number - self.ratings) ** 2)
+
+
+@pytest.fixture
+def rater() -> StoredModel:
+    settings = SimpleNamespace(classes=CLASSES, max_length=0)
+    return StoredModel(Rater([0.0, 0.0, *WORDS.values()]), Vocabulary(list(WORDS)), settings)
+
+
+def examples(count):
+    draw = np.random.default_rng(6)
+    words = draw.choice(list(WORDS), (count, 3))
+    labels = dict(zip(WORDS, CLASSES))
+    return [Example(labels[row[0]], " ".join(row)) for row in words.tolist()]
+
+
+def test_numbers_of_a_part(rater):
+    rows = examples(50)
+    told = measure(rater, rows).as_dict()["ratings"]
+    errors = np.array([np.mean([WORDS[w] for w in e.text.split()]) - float(e.label) for e in rows])
+    assert told["mse"] == pytest.approx((errors**2).mean(), rel=1e-5)
+    assert told["mae"] == pytest.approx(abs(errors).mean(), rel=1e-5)
+    mistakes = measure(rater, rows, 3).mistakes
+    far = np.argsort(-(errors**2), kind="stable")[:3]
+    assert [m["text"] for m in mistakes] == [rows[i].text for i in far]
+
+
+def test_predictions_and_explanations(rater):
+    (told,) = predict_texts(rater, ["good good bad"])
+    number = (3.2 * 2 + 1.2) / 3
+    assert told.rating == pytest.approx(number)
+    assert told.label == "2"
+    (explained,) = explain_texts(rater, ["good good bad"])
+    assert explained.score == pytest.approx(number)
+    assert explained.weights == pytest.approx([3.2 / 3, 3.2 / 3, 1.2 / 3])
+    stream = io.StringIO()
+    Writer(CLASSES, "jsonl", stream)(told)
+    assert json.loads(stream.getvalue())["rating"] == pytest.approx(number)
+
+
+def test_report_shows_errors_and_the_ridge_regression(rater, tmp_path):
+    rows = examples(160)
+    dataset = Dataset("stars", rows[:100], rows[100:120], rows[120:])
+    for name in "ab":
+        report = report_run(rater, dataset, RunOptions().set(plots=False), TrainResult(), tmp_path / name)
+    told = report.as_dict()
+    assert told["rating_baseline"]["test"]["mse"] < told["rating_baseline"]["test"]["mse_of_the_mean"]
+    assert told["rating_baseline"]["mse_difference"]["test"] == "paired bootstrap"
+    ours, theirs = told["parts"]["test"]["ratings"]["mse"], told["rating_baseline"]["test"]["mse"]
+    assert told["rating_baseline"]["mse_difference"]["difference"] == pytest.approx(ours - theirs)
+    for text in (report.text(), run_page(told), model_card(told)):
+        for piece in (f"{ours:.4f}", f"{theirs:.4f}", "ridge regression", "paired bootstrap"):
+            assert piece in text
+    text = comparison_text(Comparison.of([tmp_path / "a", tmp_path / "b"]))
+    assert "| MSE" in text and f"{ours:.4f}" in text
