@@ -8,7 +8,9 @@ INLINE __mmask32 first_halves(int64_t n) { return n >= 32 ? 0xffffffffu : (1u <<
 
 // maskz forms, as in vec-inl.h: gcc warns of what the others leave undefined
 INLINE Word zero_extended(__m256i halves) { return _mm512_maskz_cvtepu16_epi32(0xffff, halves); }
-INLINE Vec<float> widen(__m256i halves) { return (Vec<float>)_mm512_maskz_slli_epi32(0xffff, zero_extended(halves), 16); }
+INLINE Vec<float> widen(__m256i halves) {
+  return (Vec<float>)_mm512_maskz_slli_epi32(0xffff, zero_extended(halves), 16);
+}
 INLINE Vec<float> load_halves(const BFloat16* p, int64_t valid) {
   return widen(_mm256_maskz_loadu_epi16(first_floats(valid), p));
 }
@@ -148,10 +150,9 @@ void dot4_halves(const Bf16DotArgs& d) {
       const __m512bh x = (__m512bh)_mm512_maskz_loadu_epi16(low, d.a[r] + i);
       const __m512bh y = (__m512bh)_mm512_maskz_loadu_epi16(high, d.a[r] + i + 32);
       UNROLL for (int q = 0; q < 4; ++q) {
-        even[q] = (Vec<float>)_mm512_dpbf16_ps((__m512)even[q], x,
-                                               (__m512bh)_mm512_maskz_loadu_epi16(low, d.w[q] + i));
-        odd[q] = (Vec<float>)_mm512_dpbf16_ps((__m512)odd[q], y,
-                                              (__m512bh)_mm512_maskz_loadu_epi16(high, d.w[q] + i + 32));
+        even[q] = (Vec<float>)_mm512_dpbf16_ps((__m512)even[q], x, (__m512bh)_mm512_maskz_loadu_epi16(low, d.w[q] + i));
+        odd[q] =
+            (Vec<float>)_mm512_dpbf16_ps((__m512)odd[q], y, (__m512bh)_mm512_maskz_loadu_epi16(high, d.w[q] + i + 32));
       }
     }
     UNROLL for (int q = 0; q < 4; ++q)
@@ -224,9 +225,7 @@ void pack_half_columns(const BFloat16* src, int64_t ld, int64_t k, int64_t begin
     });
   }
 }
-int64_t packed_columns_size(int64_t k, int64_t m) {
-  return (m + kRowTile - 1) / kRowTile * tile_size(pairs_of(k));
-}
+int64_t packed_columns_size(int64_t k, int64_t m) { return (m + kRowTile - 1) / kRowTile * tile_size(pairs_of(k)); }
 
 void narrow_floats(const float* from, BFloat16* to, int64_t n) {
   for (int64_t i = 0; i < n; i += 16) store_halves(to + i, load_some<float>(from + i, n - i), n - i);
@@ -291,9 +290,8 @@ void half_cell_backward(const Bf16CellBackwardArgs& a) {
     for (int64_t row = 0; row < a.n; ++row) {
       Vec<float> dh = load<float>(a.dh[row] + (unit - a.begin));
       if (a.dy) dh += load_halves(a.dy[row] + unit, valid);
-      const CellGrad<Value<float>> d =
-          Vanilla::backward(load_gates<float>(a.gates[row] + 4 * unit), at(a.c_prev[row]), at(a.c[row]),
-                            Value<float>(dh), at(a.dc_in[row]), extra);
+      const CellGrad<Value<float>> d = Vanilla::backward(load_gates<float>(a.gates[row] + 4 * unit), at(a.c_prev[row]),
+                                                         at(a.c[row]), Value<float>(dh), at(a.dc_in[row]), extra);
       store_half_gates(a.dgates[row] + 4 * unit, d.gates, valid);
       store<float>(a.dc_out[row] + unit, d.c_prev.v);
       add_gates<float>(bias_sum, d.gates);

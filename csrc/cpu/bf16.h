@@ -12,9 +12,7 @@ namespace fused_lstm::cpu {
 inline bool serves_bf16(const Problem& p, const LayerInputs& in) {
   return p.dtype == DType::kBFloat16 && isa().bf16 && p.cell == kVanilla && p.projection == 0 && !in.recurrent_scale;
 }
-inline bool serves_bf16_backward(const Problem& p, const LayerInputs& in) {
-  return serves_bf16(p, in) && !p.recompute;
-}
+inline bool serves_bf16_backward(const Problem& p, const LayerInputs& in) { return serves_bf16(p, in) && !p.recompute; }
 
 void bf16_forward(const Problem&, const Rows&, const LayerInputs&, const ForwardOutputs&, const Parallel&);
 void bf16_backward(const Problem&, const Rows&, const LayerInputs&, const BackwardInputs&, const BackwardOutputs&,

@@ -124,8 +124,7 @@ class Backward {
     const int64_t width = p_.padded_hidden();
     std::memset(dc_[d].get(), 0, p_.batch * width * sizeof(float));
     for (int64_t r = 0; grads_.dc_n && r < p_.batch; ++r) {
-      const BFloat16* from =
-          static_cast<const BFloat16*>(grads_.dc_n) + (d * p_.batch + rows_.user_row(r)) * p_.hidden;
+      const BFloat16* from = static_cast<const BFloat16*>(grads_.dc_n) + (d * p_.batch + rows_.user_row(r)) * p_.hidden;
       for (int64_t j = 0; j < p_.hidden; ++j) dc_[d][r * width + j] = widened(from[j]);
     }
   }

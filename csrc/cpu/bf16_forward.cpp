@@ -127,9 +127,8 @@ class Forward {
         for (int64_t i = 0; i < active(s, t); ++i, ++n) {
           const int64_t r = s.rows.begin + i;
           scratch.x[n] = static_cast<const BFloat16*>(in_.x.data) + rows_.at(in_.x, t, r);
-          scratch.projected[n] = p_.keeps_gates()
-                                     ? kept() + reserve_.gates(s.d) + rows_.compact(t, r) * p_.gate_width()
-                                     : scratch.gates.get() + n * p_.gate_width();
+          scratch.projected[n] = p_.keeps_gates() ? kept() + reserve_.gates(s.d) + rows_.compact(t, r) * p_.gate_width()
+                                                  : scratch.gates.get() + n * p_.gate_width();
         }
         ++end;
       } while (end < p_.steps && n + s.rows.size() <= kChunkRows);

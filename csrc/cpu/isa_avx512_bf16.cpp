@@ -12,8 +12,8 @@ namespace {
 
 extern const Bf16Kernels kAvx512Bf16;
 const Bf16Kernels kAvx512Bf16{
-    kRowTile,          gemm_halves,     gemm_packed_halves,     half_step,       dot4_halves,
-    half_cell_forward, half_cell_backward, pack_transposed_halves, pack_half_pairs, pack_half_columns,
-    packed_columns_size, narrow_floats,
+    kRowTile,        gemm_halves,       gemm_packed_halves,  half_step,
+    dot4_halves,     half_cell_forward, half_cell_backward,  pack_transposed_halves,
+    pack_half_pairs, pack_half_columns, packed_columns_size, narrow_floats,
 };
 }  // namespace fused_lstm::cpu
