@@ -252,8 +252,9 @@ NOINLINE void half_step_tile(const Bf16StepArgs& s, int64_t row) {
   Vec<float> sum[R][4];
   UNROLL for (int r = 0; r < R; ++r) {
     UNROLL for (int q = 0; q < 4; ++q)
-      sum[r][q] = load<float>(s.gates[row + r] + 4 * s.unit + 16 * q);
+      sum[r][q] = load<float>(s.x ? s.bias + 16 * q : s.gates[row + r] + 4 * s.unit + 16 * q);
   }
+  if (s.x) add_rows<R, 4>(sum, half_rows_at<R>(s.x + row, 0), s.x_k, s.x_panel, 32 * 4);
   add_rows<R, 4>(sum, half_rows_at<R>(s.h_prev + row, 0), s.k, s.panel, 32 * 4);
   UNROLL for (int r = 0; r < R; ++r)
     finish_unit_group({sum[r][0], sum[r][1], sum[r][2], sum[r][3]}, s.c_prev[row + r] + s.unit, s.c[row + r] + s.unit,

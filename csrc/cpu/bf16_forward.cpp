@@ -15,6 +15,9 @@ namespace {
 constexpr int64_t kUnpackedRows = 12;
 // Rows that are projected together: enough to amortise streaming W_ih, few enough to find their gates in L2.
 constexpr int64_t kChunkRows = 96;
+// With so many rows a step, streaming W_ih every time costs less than keeping pre-activations: the step projects its
+// input itself, and they never leave the registers. More of them where W_ih comes from beyond L2.
+constexpr int64_t kFusedRows = 16, kFusedRowsOfLarge = 48, kLargeInput = 1 << 18;
 
 class Forward {
  public:
@@ -132,10 +135,10 @@ class Forward {
         }
         ++end;
       } while (end < p_.steps && n + s.rows.size() <= kChunkRows);
-      project_input(s, scratch, n);
+      if (!fused(s)) project_input(s, scratch, n);
       for (n = 0; k < end; ++k) {
         const int64_t t = history_.step(s.d, k);
-        step(s, t, scratch.projected.data() + n, scratch);
+        step(s, t, n, scratch);
         n += active(s, t);
       }
     }
@@ -188,8 +191,15 @@ class Forward {
     }
   }
 
-  void step(const Shard& s, int64_t t, float* const* gates, Scratch& x) {
+  bool fused(const Shard& s) const {
+    const bool large = p_.input * p_.gate_width() > kLargeInput;
+    return packed_ && s.rows.size() >= (large ? kFusedRowsOfLarge : kFusedRows);
+  }
+
+  // Its inputs and gates begin at `first` of the chunk.
+  void step(const Shard& s, int64_t t, int64_t first, Scratch& x) {
     const int64_t n = active(s, t);
+    float* const* gates = x.projected.data() + first;
     for (int64_t i = 0; i < n; ++i) {
       const int64_t r = s.rows.begin + i;
       x.h_prev[i] = history_.h_before(s.d, t, r);
@@ -201,8 +211,10 @@ class Forward {
     const float clip = static_cast<float>(p_.cell_clip);
     if (packed_) {
       for (int64_t g = groups.begin; g < groups.end; ++g)
-        kernels_.step({n, p_.hidden, x.h_prev.data(), recurrent_[s.d].at(g), gates, x.c_prev.data(), x.c.data(),
-                       x.h.data(), g * kBf16Lanes, layout_.valid(g), p_.keeps_gates(), clip});
+        kernels_.step({n, p_.hidden, x.h_prev.data(), recurrent_[s.d].at(g), p_.input,
+                       fused(s) ? x.x.data() + first : nullptr, input_[s.d].at(g),
+                       bias_[s.d].get() + g * Bf16Panels::kWidth, gates, x.c_prev.data(), x.c.data(), x.h.data(),
+                       g * kBf16Lanes, layout_.valid(g), p_.keeps_gates(), clip});
     } else {
       multiply_unpacked(s, in_.weights[s.d].w_hh, p_.hidden, x.h_prev.data(), n, gates);
       kernels_.cell_forward({n, groups.begin * kBf16Lanes, groups.end * kBf16Lanes, p_.hidden, gates, x.c_prev.data(),

@@ -44,7 +44,11 @@ struct Bf16StepArgs {
   int64_t n, k;
   const BFloat16* const* h_prev;  // rows of k
   const BFloat16* panel;          // [pairs][4][L][2]
-  float* const* gates;            // rows of 4*Hp: pre-activations in; activated gates out if save
+  int64_t x_k;                    // rows of x, where x is not null: the input is projected in the same go
+  const BFloat16* const* x;
+  const BFloat16* x_panel;
+  const float* bias;              // [4][L]
+  float* const* gates;            // rows of 4*Hp: pre-activations in, without x; activated gates out if save
   const float* const* c_prev;     // rows of Hp
   float* const* c;                // rows of Hp
   BFloat16* const* h;             // rows of H
