@@ -1,4 +1,4 @@
-"""bfloat16 where the CPU multiplies it: calls that cpu/bf16.h serves, at sizes on both sides of what kernels divide by."""
+"""bfloat16 where the CPU multiplies it: calls that cpu/bf16.h serves, at sizes around what kernels divide by."""
 
 from __future__ import annotations
 
