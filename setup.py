@@ -55,11 +55,13 @@ BUILDS = {
     "tsan": (["-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=thread"], ["-fsanitize=thread"]),
 }
 
+AVX512 = ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma", "-mf16c", "-mprefer-vector-width=512"]
 # One kernel source, compiled once per ISA. The first entry is the only one on machines that are not x86-64.
 ISAS = {
     "scalar": [],
     "avx2": ["-mavx2", "-mfma", "-mf16c"],
-    "avx512": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma", "-mf16c", "-mprefer-vector-width=512"],
+    "avx512": AVX512,
+    "avx512_bf16": [*AVX512, "-mavx512bf16"],
 }
 
 
@@ -95,6 +97,7 @@ class Compiler:
     command: tuple[str, ...]
     description: str
     x86: bool
+    bf16: bool  # knows AVX512-BF16
 
     @classmethod
     def find(cls) -> Compiler:
@@ -108,11 +111,16 @@ class Compiler:
         version = ask("-dumpversion")
         if int(version.split(".")[0]) < COMPILER_MINIMUM:
             fail(f"g++ >= {COMPILER_MINIMUM} is needed, but {command[0]!r} is {version}: name a newer one in CXX.")
-        return cls(tuple(command), ask("--version").splitlines()[0], ask("-dumpmachine").startswith("x86_64"))
+        x86 = ask("-dumpmachine").startswith("x86_64")
+        probe = [*command, "-mavx512bf16", "-fsyntax-only", "-x", "c++", os.devnull]
+        bf16 = x86 and subprocess.run(probe, stderr=subprocess.DEVNULL).returncode == 0
+        return cls(tuple(command), ask("--version").splitlines()[0], x86, bf16)
 
     @property
     def isas(self) -> list[str]:
-        return list(ISAS) if self.x86 else list(ISAS)[:1]
+        if not self.x86:
+            return list(ISAS)[:1]
+        return [isa for isa in ISAS if self.bf16 or isa != "avx512_bf16"]
 
 
 @dataclass(frozen=True)
@@ -294,7 +302,8 @@ def compile_kernels(build: Build) -> list[str]:
     """Objects of csrc/core, csrc/cpu and the plan for CUDA: without a path to torch, which they must not need."""
     left_out = {f"csrc/cpu/isa_{isa}.cpp" for isa in ISAS if isa not in build.compiler.isas}
     flags = {f"csrc/cpu/isa_{isa}.cpp": flags for isa, flags in ISAS.items()}
-    flags["csrc/cpu/dispatch.cpp"] = [] if build.compiler.x86 else ["-DFUSED_LSTM_ONLY_SCALAR"]
+    missing = [] if build.compiler.x86 else ["-DFUSED_LSTM_ONLY_SCALAR"]
+    flags["csrc/cpu/dispatch.cpp"] = missing + ([] if build.compiler.bf16 else ["-DFUSED_LSTM_NO_AVX512_BF16"])
     chosen = [source for source in sources("core", "cpu", "cuda") if source not in left_out]
     return [build.compile(source, flags.get(source, [])) for source in chosen]
 

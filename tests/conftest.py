@@ -18,6 +18,19 @@ DEVICES = ["cpu"]
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # for `benchmarks`; last: fused_lstm is the installed one
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """avx512_bf16 differs from avx512 in bfloat16 alone: other dtypes are not asked twice."""
+    others = (torch.float32, torch.float64, torch.float16)
+    twice = []
+    for item in items:
+        params = getattr(getattr(item, "callspec", None), "params", {})
+        if params.get("isa") == "avx512_bf16" and params.get("dtype") in others:
+            twice.append(item)
+    config.hook.pytest_deselected(items=twice)
+    dropped = set(twice)
+    items[:] = [item for item in items if item not in dropped]
+
+
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     torch.manual_seed(1997)

@@ -216,7 +216,7 @@ def test_many_threads_use_one_module():
         torch.testing.assert_close(list(pool.map(work, xs)), expected)
 
 
-@pytest.mark.parametrize("isa", ["scalar", "avx2", "avx512"])
+@pytest.mark.parametrize("isa", ["scalar", "avx2", "avx512", "avx512_bf16"])
 def test_forced_instruction_set(isa, run_with_isa):
     if isa not in torch.ops.fused_lstm.cpu_isas().split(","):
         pytest.skip(f"this CPU has no {isa}")

@@ -25,6 +25,9 @@ v    unit roundoff of a 16-bit dtype, else 0
    errors of size `state` make them round to different sides, h differs by 2 v: a share p = state/v of all h, at least
    one of the P a step. Such an error meets w_hh: sqrt(P p) of H^-1/2 2 v more in `step`. In backward, autograd rounds
    the gradient of every rounded h to the dtype, where the kernel keeps float32: v more in a step of `chain`.
+   Kernels that multiply bfloat16 keep that in float32 too, but round the gradients at the gates as products read them:
+   v relative to each, independent, hence v relative to a sum of 4H of them, as large as what autograd rounds. The two
+   are independent of each other and of every other step, so their sizes add up to sqrt(2) v, within LAMBDA v.
 
 All of these are standard deviations or above. Of a million normal errors one exceeds LAMBDA = 5 of them.
 """

@@ -1,3 +1,7 @@
+#ifndef FUSED_LSTM_ONLY_SCALAR
+#include <cpuid.h>
+#endif
+
 #include <cstdlib>
 #include <cstring>
 #include <stdexcept>
@@ -12,21 +16,35 @@ extern const Kernels<double> kScalarDouble;
 #ifndef FUSED_LSTM_ONLY_SCALAR
 extern const Kernels<float> kAvx2Float, kAvx512Float;
 extern const Kernels<double> kAvx2Double, kAvx512Double;
+#ifndef FUSED_LSTM_NO_AVX512_BF16
+extern const Bf16Kernels kAvx512Bf16;
+#endif
 #endif
 
 namespace {
 
 bool always() { return true; }
-constexpr Isa kScalar{"scalar", always, &kScalarFloat, &kScalarDouble};
+constexpr Isa kScalar{"scalar", always, &kScalarFloat, &kScalarDouble, nullptr};
 #ifndef FUSED_LSTM_ONLY_SCALAR
 bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
 bool has_avx512() {
   return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
          __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") && has_avx2();
 }
-constexpr Isa kAvx2{"avx2", has_avx2, &kAvx2Float, &kAvx2Double};
-constexpr Isa kAvx512{"avx512", has_avx512, &kAvx512Float, &kAvx512Double};
-constexpr const Isa* kBestFirst[] = {&kAvx512, &kAvx2, &kScalar};
+constexpr Isa kAvx2{"avx2", has_avx2, &kAvx2Float, &kAvx2Double, nullptr};
+constexpr Isa kAvx512{"avx512", has_avx512, &kAvx512Float, &kAvx512Double, nullptr};
+#ifndef FUSED_LSTM_NO_AVX512_BF16
+bool has_avx512_bf16() {  // by hand: old compilers know the instructions but not their name
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return has_avx512() && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 5 & 1);
+}
+constexpr Isa kAvx512AndBf16{"avx512_bf16", has_avx512_bf16, &kAvx512Float, &kAvx512Double, &kAvx512Bf16};
+#endif
+constexpr const Isa* kBestFirst[] = {
+#ifndef FUSED_LSTM_NO_AVX512_BF16
+    &kAvx512AndBf16,
+#endif
+    &kAvx512, &kAvx2, &kScalar};
 #else
 constexpr const Isa* kBestFirst[] = {&kScalar};
 #endif

@@ -4,13 +4,15 @@
 
 #include <cstring>
 
+#include "cell/float16.h"
 #include "core/problem.h"
 #include "core/rows.h"
 #include "cpu/memory.h"
 
 namespace fused_lstm::cpu {
 
-template <class T>
+// T: cells and initial cells. S: the caller's tensors.
+template <class T, class S = T>
 class History {
  public:
   // cells: rows of Hp for each direction, compact (t, r) order if `compact`, else one row per r, updated in place
@@ -23,6 +25,7 @@ class History {
   }
 
   const T* zeros() const { return zeros_.get(); }
+  const S* zero_h() const { return reinterpret_cast<const S*>(zeros_.get()); }
 
   // The k-th step that direction d takes.
   int64_t step(int d, int64_t k) const { return p_.reversed(d) ? p_.steps - 1 - k : k; }
@@ -47,20 +50,20 @@ class History {
     return has_cuts() && !ends(d, t, r) && cut_before(d, after(d, t), r);
   }
 
-  T* y(int d, int64_t t, int64_t r) const { return static_cast<T*>(y_.data) + rows_.at(y_, t, r) + d * p_.output(); }
+  S* y(int d, int64_t t, int64_t r) const { return static_cast<S*>(y_.data) + rows_.at(y_, t, r) + d * p_.output(); }
   T* cell(int d, int64_t t, int64_t r) const {
     return cells_[d] + (compact_ ? rows_.compact(t, r) : r) * p_.padded_hidden();
   }
-  const T* initial_h(int d, int64_t r) const {
-    if (!in_.h0) return zeros();
-    return static_cast<const T*>(in_.h0) + (d * p_.batch + rows_.user_row(r)) * p_.output();
+  const S* initial_h(int d, int64_t r) const {
+    if (!in_.h0) return zero_h();
+    return static_cast<const S*>(in_.h0) + (d * p_.batch + rows_.user_row(r)) * p_.output();
   }
   const T* initial_c(int d, int64_t r) const {
     return in_.c0 ? c0_.get() + (d * p_.batch + r) * p_.padded_hidden() : zeros();
   }
 
-  const T* h_before(int d, int64_t t, int64_t r) const {
-    if (cut_before(d, t, r)) return zeros();
+  const S* h_before(int d, int64_t t, int64_t r) const {
+    if (cut_before(d, t, r)) return zero_h();
     return starts(d, t, r) ? initial_h(d, r) : y(d, before(d, t), r);
   }
   const T* c_before(int d, int64_t t, int64_t r) const {
@@ -68,13 +71,13 @@ class History {
     return starts(d, t, r) ? initial_c(d, r) : cell(d, before(d, t), r);
   }
 
-  const T* scale(int d, int64_t r) const {
+  const S* scale(int d, int64_t r) const {
     if (!in_.recurrent_scale) return nullptr;
-    return static_cast<const T*>(in_.recurrent_scale) + (d * p_.batch + rows_.user_row(r)) * p_.output();
+    return static_cast<const S*>(in_.recurrent_scale) + (d * p_.batch + rows_.user_row(r)) * p_.output();
   }
-  const T* cell_inputs(int d, int64_t t, int64_t r) const {
+  const S* cell_inputs(int d, int64_t t, int64_t r) const {
     const Sheet& s = in_.cell_inputs[d];
-    return static_cast<const T*>(s.data) + rows_.at(s, t, r);
+    return static_cast<const S*>(s.data) + rows_.at(s, t, r);
   }
 
  private:
@@ -96,8 +99,8 @@ class History {
     for (int d = 0; d < p_.directions(); ++d)
       for (int64_t r = 0; r < p_.batch; ++r) {
         T* to = c0_.get() + (d * p_.batch + r) * width;
-        std::memcpy(to, static_cast<const T*>(in_.c0) + (d * p_.batch + rows_.user_row(r)) * p_.hidden,
-                    p_.hidden * sizeof(T));
+        const S* from = static_cast<const S*>(in_.c0) + (d * p_.batch + rows_.user_row(r)) * p_.hidden;
+        for (int64_t j = 0; j < p_.hidden; ++j) to[j] = widened(from[j]);
         std::memset(to + p_.hidden, 0, (width - p_.hidden) * sizeof(T));
       }
   }

@@ -124,11 +124,14 @@ struct Kernels {
   void (*tanh)(const T* x, T* y, int64_t n);
 };
 
+struct Bf16Kernels;  // cpu/bf16_kernels.h
+
 struct Isa {
   const char* name;
   bool (*supported)();
   const Kernels<float>* f32;
   const Kernels<double>* f64;
+  const Bf16Kernels* bf16;  // null where bfloat16 has to become float first
 
   template <class T>
   const Kernels<T>& kernels() const {

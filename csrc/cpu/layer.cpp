@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "cell/variants.h"
+#include "cpu/bf16.h"
 #include "cpu/memory.h"
 #include "cpu/round.h"
 
@@ -152,6 +153,7 @@ void backward_16bit(const Problem& p, const Rows& rows, const LayerInputs& in, c
 
 void forward(const Problem& p, const Rows& rows, const LayerInputs& in, const ForwardOutputs& out,
              const Parallel& parallel) {
+  if (serves_bf16(p, in)) return bf16_forward(p, rows, in, out, parallel);
   switch (p.dtype) {
     case DType::kFloat32: return forward_by_cell<float>(p, rows, in, out, parallel);
     case DType::kFloat64: return forward_by_cell<double>(p, rows, in, out, parallel);
@@ -161,6 +163,7 @@ void forward(const Problem& p, const Rows& rows, const LayerInputs& in, const Fo
 
 void backward(const Problem& p, const Rows& rows, const LayerInputs& in, const BackwardInputs& grads,
               const BackwardOutputs& out, const Parallel& parallel) {
+  if (serves_bf16_backward(p, in)) return bf16_backward(p, rows, in, grads, out, parallel);
   switch (p.dtype) {
     case DType::kFloat32: return backward_by_cell<float>(p, rows, in, grads, out, parallel);
     case DType::kFloat64: return backward_by_cell<double>(p, rows, in, grads, out, parallel);
