@@ -177,38 +177,73 @@ void pack_transposed(const T* w, int64_t ld, int64_t valid, int64_t k, T* dst, i
     for (int u = 0; u < L; ++u) dst[i * dst_stride + u] = u < valid ? w[u * ld + i] : T(0);
 }
 
+// Sums of the lanes of four vectors, each by halves folded onto each other.
 template <class T>
-INLINE T horizontal_sum(Vec<T> v) {
-  T lanes[kLanes<T>];
-  store<T>(lanes, v);
-  for (int width = kLanes<T> / 2; width > 0; width /= 2)
-    for (int i = 0; i < width; ++i) lanes[i] += lanes[i + width];
-  return lanes[0];
+INLINE void horizontal_sums(const Vec<T> (&v)[4], T (&sums)[4]) {
+  constexpr int L = kLanes<T>;
+#ifdef FUSED_LSTM_CAN_SHUFFLE
+  if constexpr (L >= 4) {
+    const auto folded = [](Vec<T> a, Vec<T> b) {
+      Vec<T> low, high;
+      interleave(a, b, low, high);
+      return low + high;
+    };
+    T lanes[L];
+    store<T>(lanes, folded(folded(v[0], v[2]), folded(v[1], v[3])));
+    for (int width = L / 2; width >= 4; width /= 2)
+      for (int i = 0; i < width; ++i) lanes[i] += lanes[i + width];
+    UNROLL for (int q = 0; q < 4; ++q)
+      sums[q] = lanes[q];
+    return;
+  }
+#endif
+  UNROLL for (int q = 0; q < 4; ++q) {
+    T lanes[L];
+    store<T>(lanes, v[q]);
+    for (int width = L / 2; width > 0; width /= 2)
+      for (int i = 0; i < width; ++i) lanes[i] += lanes[i + width];
+    sums[q] = lanes[0];
+  }
+}
+
+// Rows [row, row + R): a weight that was loaded meets all of them.
+template <int R, class T>
+INLINE void dot4_rows(const DotArgs<T>& d, int64_t row) {
+  constexpr int L = kLanes<T>;
+  const RowOperand<T> a = rows_at<R>(d.a + row, 0);
+  Vec<T> even[R][4] = {}, odd[R][4] = {};
+  int64_t i = 0;
+  for (; i + 2 * L <= d.k; i += 2 * L) {
+    UNROLL for (int q = 0; q < 4; ++q) {
+      const Vec<T> w = load<T>(d.w[q] + i), v = load<T>(d.w[q] + i + L);
+      UNROLL for (int r = 0; r < R; ++r) {
+        even[r][q] += load<T>(a.row[r] + i) * w;
+        odd[r][q] += load<T>(a.row[r] + i + L) * v;
+      }
+    }
+  }
+  for (; i < d.k; i += L) {
+    UNROLL for (int q = 0; q < 4; ++q) {
+      const Vec<T> w = load_some<T>(d.w[q] + i, d.k - i);
+      UNROLL for (int r = 0; r < R; ++r)
+        even[r][q] += load_some<T>(a.row[r] + i, d.k - i) * w;
+    }
+  }
+  UNROLL for (int r = 0; r < R; ++r) {
+    UNROLL for (int q = 0; q < 4; ++q)
+      even[r][q] += odd[r][q];
+    T sums[4];
+    horizontal_sums<T>(even[r], sums);
+    UNROLL for (int q = 0; q < 4; ++q) {
+      T* out = d.c[row + r] + d.c_column[q];
+      *out = d.accumulate ? *out + sums[q] : sums[q];
+    }
+  }
 }
 
 template <class T>
 void dot4(const DotArgs<T>& d) {
-  constexpr int L = kLanes<T>;
-  for (int64_t r = 0; r < d.n; ++r) {
-    const T* a = d.a[r];
-    Vec<T> even[4] = {}, odd[4] = {};
-    int64_t i = 0;
-    for (; i + 2 * L <= d.k; i += 2 * L) {
-      const Vec<T> x = load<T>(a + i), y = load<T>(a + i + L);
-      UNROLL for (int q = 0; q < 4; ++q) {
-        even[q] += x * load<T>(d.w[q] + i);
-        odd[q] += y * load<T>(d.w[q] + i + L);
-      }
-    }
-    for (; i < d.k; i += L) {
-      const Vec<T> x = load_some<T>(a + i, d.k - i);
-      UNROLL for (int q = 0; q < 4; ++q)
-        even[q] += x * load_some<T>(d.w[q] + i, d.k - i);
-    }
-    UNROLL for (int q = 0; q < 4; ++q) {
-      T* out = d.c[r] + d.c_column[q];
-      const T sum = horizontal_sum<T>(even[q] + odd[q]);
-      *out = d.accumulate ? *out + sum : sum;
-    }
-  }
+  int64_t row = 0;
+  for (; row + 2 <= d.n; row += 2) dot4_rows<2, T>(d, row);
+  if (row < d.n) dot4_rows<1, T>(d, row);
 }

@@ -33,9 +33,18 @@ INLINE Vec<T> broadcast(T x) {
   return x - Vec<T>{};
 }
 // The first n lanes; the rest of a loaded vector is zero.
+#if defined(__AVX512F__)
+INLINE uint32_t first_lanes(int64_t n) { return n > 0 ? (1u << n) - 1 : 0; }
+#endif
 template <class T>
 INLINE Vec<T> load_some(const T* p, int64_t n) {
   if (n >= kLanes<T>) return load<T>(p);
+#if defined(__AVX512F__)
+  if constexpr (sizeof(T) == 4)
+    return (Vec<T>)_mm512_maskz_loadu_ps(static_cast<__mmask16>(first_lanes(n)), p);
+  else
+    return (Vec<T>)_mm512_maskz_loadu_pd(static_cast<__mmask8>(first_lanes(n)), p);
+#endif
   T lanes[kLanes<T>] = {};
   for (int64_t i = 0; i < n; ++i) lanes[i] = p[i];
   return load<T>(lanes);
@@ -43,6 +52,12 @@ INLINE Vec<T> load_some(const T* p, int64_t n) {
 template <class T>
 INLINE void store_some(T* p, Vec<T> v, int64_t n) {
   if (n >= kLanes<T>) return store<T>(p, v);
+#if defined(__AVX512F__)
+  if constexpr (sizeof(T) == 4)
+    return _mm512_mask_storeu_ps(p, static_cast<__mmask16>(first_lanes(n)), (__m512)v);
+  else
+    return _mm512_mask_storeu_pd(p, static_cast<__mmask8>(first_lanes(n)), (__m512d)v);
+#endif
   T lanes[kLanes<T>];
   store<T>(lanes, v);
   for (int64_t i = 0; i < n; ++i) p[i] = lanes[i];
