@@ -156,7 +156,11 @@ void dot4_halves(const Bf16DotArgs& d) {
       }
     }
     UNROLL for (int q = 0; q < 4; ++q)
-      d.c[r][d.c_column[q]] += horizontal_sum<float>(even[q] + odd[q]);
+      even[q] += odd[q];
+    float sums[4];
+    horizontal_sums<float>(even, sums);
+    UNROLL for (int q = 0; q < 4; ++q)
+      d.c[r][d.c_column[q]] += sums[q];
   }
 }
 

@@ -82,7 +82,7 @@ def test_train_and_evaluate_on_it(easy_tsv, tmp_path, capsys):
     out, model = tmp_path / "out", tmp_path / "model"
     assert main(["prepare", "--data", str(easy_tsv), "--into", str(out), "--min-count", "1"]) == 0
     told = capsys.readouterr().out
-    assert "| train " in told
+    assert "| train |" in told
     assert "bad " in told
     assert "train --data" in told
     small = ["--hidden", "8", "--embedding", "8", "--epochs", "2", "--batch-size", "16", "--threads", "1"]

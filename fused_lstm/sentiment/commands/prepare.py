@@ -12,7 +12,7 @@ from ..data_options import DataOptions, ReadingOptions
 from ..examples import DataError
 from ..preparation import prepare
 from ..prepared import INDEX, is_prepared
-from ..reports.page import table
+from ..reports.tables import table
 from ..settings import build, setting
 from ..tokens import TokenOptions
 
