@@ -51,13 +51,21 @@ def test_isa_files_alone_get_isa_flags(product):
 
 
 def test_other_processors_get_scalar_kernels_only(product):
-    arm = product.Compiler(("aarch64-linux-gnu-g++",), "g++ for another processor", x86=False)
+    arm = product.Compiler(("aarch64-linux-gnu-g++",), "g++ for another processor", x86=False, bf16=False)
     build = product.Build(compiler=arm)
     product.compile_kernels(build)
     commands = {step.inputs[0]: step.command for step in build.steps}
     assert [source for source in commands if "/isa_" in source] == ["csrc/cpu/isa_scalar.cpp"]
     assert "-DFUSED_LSTM_ONLY_SCALAR" in commands["csrc/cpu/dispatch.cpp"]
     assert not [flag for command in commands.values() for flag in command if flag.startswith("-m")]
+
+
+def test_compilers_without_bfloat16_leave_its_kernels_out(product):
+    build = product.Build(compiler=product.Compiler(("g++",), "g++ of before", x86=True, bf16=False))
+    product.compile_kernels(build)
+    commands = {step.inputs[0]: step.command for step in build.steps}
+    assert "csrc/cpu/isa_avx512.cpp" in commands and "csrc/cpu/isa_avx512_bf16.cpp" not in commands
+    assert "-DFUSED_LSTM_NO_AVX512_BF16" in commands["csrc/cpu/dispatch.cpp"]
 
 
 def test_only_binding_sees_torch(product):
