@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -200,6 +202,7 @@ def test_vector_cell_forward(isa, dtype, name):
         np.testing.assert_array_equal(h_saved, h)
         end = v.unit_ranges()[-1][1]
         np.testing.assert_array_equal(v.gates[:, 4 * end :], before[:, 4 * end :])
+        assert (v.gates[:, 4 * H : 4 * end] == 0).all()
         assert np.isnan(c[:, end:]).all()
 
 
@@ -243,7 +246,7 @@ def test_vector_cell_backward(isa, dtype, name, with_dy):
         np.testing.assert_allclose((sums - sums_before)[: cell.n_params, :H], expected, rtol=0, atol=worst)
         end = v.unit_ranges()[-1][1]
         assert np.isnan(dgates[:, 4 * end :]).all() and np.isnan(dc_out[:, end:]).all()
-        assert (dgates.reshape(n, -1)[:, [j for j in range(4 * end) if j not in v.columns]] == 0).all()
+        assert np.isnan(dgates[:, 4 * H :]).all()
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -251,26 +254,32 @@ def test_vector_cell_backward(isa, dtype, name, with_dy):
 def test_fused_step_is_product_and_cell(isa, dtype):
     table = kernels(isa, dtype)
     L, random, u = table.lanes, np.random.default_rng(8), np.finfo(dtype).eps / 2
-    for n, k, valid in [(n, k, valid) for n in range(1, 14) for k, valid in ((0, L), (9, 1), (70, L), (33, L - 1))]:
-        if valid == 0:
-            continue
-        H, padded = L + valid, 2 * L  # the second of two groups
+    widths = sorted({0, L, *range(1, L, 3), L - 1} - {0})
+    sizes = [(0, L), (70, L), *((9, valid) for valid in widths)]
+    for n, (k, valid) in itertools.product(range(1, 14), sizes):
+        H, padded, width = L + valid, 2 * L, 4 * valid  # the second of two groups
         h_prev = random.uniform(-1, 1, (n, k)).astype(dtype)
-        panel = (random.standard_normal((k, 4 * L)) / np.sqrt(max(k, 1))).astype(dtype)
+        panel = (random.standard_normal((k, -(-width // L) * L)) / np.sqrt(max(k, 1))).astype(dtype)
         pre = random.standard_normal((n, 4 * padded)).astype(dtype)
         c_prev = random.standard_normal((n, padded)).astype(dtype)
-        a = pre[:, 4 * L :].astype(np.float64) + h_prev.astype(np.float64) @ panel.astype(np.float64)
+        c_prev[:, H:] = 0
+        product = h_prev.astype(np.float64) @ panel.astype(np.float64)
+        a = pre[:, 4 * L :].astype(np.float64)[:, :width] + product[:, :width]
         i, f, g, o = np.split(a, 4, 1)
         sigmoid = [1 / (1 + np.exp(-gate)) for gate in (i, f, o)]
-        c_exact = sigmoid[1] * c_prev[:, L:] + sigmoid[0] * np.tanh(g)
+        c_exact = sigmoid[1] * c_prev[:, L:H] + sigmoid[0] * np.tanh(g)
         h_exact = sigmoid[2] * np.tanh(c_exact)
         bound = u * (5 * np.sqrt(k + 2) * (1 + np.abs(a).max()) + 32) * (1 + np.abs(c_prev).max())
         for save in (False, True):
             gates, c, h = pre.copy(), np.full((n, padded), np.nan, dtype), np.full((n, H + 3), np.nan, dtype)
             table.step(h_prev, panel, gates, c_prev, c, h, L, valid, save)
-            np.testing.assert_allclose(c[:, L:], c_exact, rtol=0, atol=bound)
-            np.testing.assert_allclose(h[:, L:H], h_exact[:, :valid], rtol=0, atol=bound)
+            np.testing.assert_allclose(c[:, L:H], c_exact, rtol=0, atol=bound)
+            np.testing.assert_allclose(h[:, L:H], h_exact, rtol=0, atol=bound)
             assert np.isnan(c[:, :L]).all() and np.isnan(h[:, :L]).all() and np.isnan(h[:, H:]).all()
             np.testing.assert_array_equal(gates[:, : 4 * L], pre[:, : 4 * L])
-            expected = np.concatenate([*sigmoid[:2], np.tanh(g), sigmoid[2]], 1) if save else pre[:, 4 * L :]
-            np.testing.assert_allclose(gates[:, 4 * L :], expected, rtol=0, atol=bound if save else 0)
+            if not save:
+                np.testing.assert_array_equal(gates, pre)
+                continue
+            expected = np.concatenate([*sigmoid[:2], np.tanh(g), sigmoid[2]], 1)
+            np.testing.assert_allclose(gates[:, 4 * L :][:, :width], expected, rtol=0, atol=bound)
+            assert (c[:, H:] == 0).all() and (gates[:, 4 * H :] == 0).all()

@@ -41,7 +41,7 @@ class Layer {
         I_(input),
         H_(hidden),
         layout_{hidden, k.lanes},
-        gates_width_(layout_.columns()),
+        gates_width_(4 * layout_.groups() * k.lanes),
         padded_(layout_.groups() * k.lanes),
         w_ih_(4 * hidden * input, 0.01f),
         w_hh_(4 * hidden * hidden, 0.01f),
@@ -58,10 +58,10 @@ class Layer {
         sum_(gates_width_, 0.0f),
         dw_ih_(gates_width_ * input),
         dw_hh_(gates_width_ * hidden),
-        input_(k, input, gates_width_),
-        recurrent_(k, hidden, gates_width_),
-        straight_ih_(k, gates_width_, input),
-        straight_hh_(k, gates_width_, hidden),
+        input_(k, input, layout_.columns()),
+        recurrent_(k, hidden, layout_.columns()),
+        straight_ih_(k, layout_.columns(), input),
+        straight_hh_(k, layout_.columns(), hidden),
         x_rows_(rows_in(x_, steps * batch, input)),
         dx_rows_(rows_in(dx_, steps * batch, input)),
         h_rows_(rows_in(h_, steps * batch, hidden)),
@@ -104,8 +104,8 @@ class Layer {
   }
   void pack_backward() {
     std::vector<const float*> ih, hh;
-    for (int64_t j = 0; j < gates_width_; ++j) {
-      const int64_t row = std::max<int64_t>(0, layout_.weight_row(j));
+    for (int64_t j = 0; j < layout_.columns(); ++j) {
+      const int64_t row = layout_.weight_row(j);
       ih.push_back(w_ih_.data() + row * I_), hh.push_back(w_hh_.data() + row * H_);
     }
     cpu::pack_straight(k_, ih.data(), straight_ih_, alone_);
@@ -195,8 +195,8 @@ class Layer {
                            .clip = 0});
   }
   void dw() {
-    std::vector<float*> ih = rows_in(dw_ih_, gates_width_, I_), hh = rows_in(dw_hh_, gates_width_, H_);
-    cpu::OuterSum<float> sum(k_, dgates_.data(), gates_width_, T_ * B_, gates_width_, 1);
+    std::vector<float*> ih = rows_in(dw_ih_, layout_.columns(), I_), hh = rows_in(dw_hh_, layout_.columns(), H_);
+    cpu::OuterSum<float> sum(k_, dgates_.data(), gates_width_, T_ * B_, layout_.columns(), 1);
     sum.add({x_rows_.data(), I_, ih.data()});
     sum.add({h_rows_.data(), H_, hh.data()});
     sum.allocate();

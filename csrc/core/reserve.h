@@ -2,7 +2,8 @@
 // What forward keeps for backward: activated gates, then cell states, of every valid (step, row)
 // pair in compact order (see core/rows.h), in the type that the kernels compute in.
 //
-//   gates [D][total][Hp/L][4][L]     L: lanes of the ISA that ran, i f g o side by side
+//   gates [D][total][Hp/L][4][L]     L: lanes of the ISA that ran, i f g o side by side; what is left of the
+//                                    units closes up, see GateLayout in cpu/panels.h
 //   cells [D][total][Hp]
 //
 // With `recompute` there are no gates: y holds every h, so backward can make them again.

@@ -306,16 +306,16 @@ class Backward {
     const int64_t n = std::max<int64_t>(0, std::min(s.rows.end, rows_.count(t)) - s.rows.begin);
     point_at_step(s, t, n, x);
     const int64_t linked = link(s, t, n, x);
-    const Panels<T>& panels = recurrent_[s.d];
-    const Range mine = part(panels.count(), s.team.index, s.team.size);
-    for (int64_t p = mine.begin; p < mine.end; ++p) {
+    const Range mine = part(recurrent_[s.d].count(), s.team.index, s.team.size);
+    for (int64_t i = 0; i < mine.size(); ++i) {
+      const int64_t p = there_and_back(s, mine, i, t);
       through_next_step(s, p, n, linked, x);
       finish_linked(s, p, linked, t, x);
       add_final_h(s, t, p, n, x);
       if (p_.projection)
         store_projected(s, t, p, n, x);
       else
-        cell(s, n, panels.padded(p), grads_.dy.data ? x.dy.data() : nullptr, x);
+        cell(s, n, recurrent_[s.d].padded(p), grads_.dy.data ? x.dy.data() : nullptr, x);
     }
     if (p_.projection) step_projected(s, t, n, x);
   }

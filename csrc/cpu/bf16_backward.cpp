@@ -28,7 +28,7 @@ class Backward {
         grads_(grads),
         out_(out),
         kernels_(*isa().bf16),
-        layout_{p.hidden, kBf16Lanes},
+        layout_{p.hidden, kBf16Lanes, true},
         reserve_(p, rows.capacity()),
         members_(members),
         recurs_(p.steps > 1 || out.dh0),
@@ -286,7 +286,7 @@ class Backward {
   void reduce_bias(int d) {
     if (!out_.dbias[d]) return;
     std::vector<float> sums(4 * p_.hidden);
-    sums_[d].reduce_bias(GateLayout<float>{p_.hidden, kBf16Lanes}, sums.data());
+    sums_[d].reduce_bias(GateLayout<float>{p_.hidden, kBf16Lanes, true}, sums.data());
     kernels_.narrow(sums.data(), static_cast<BFloat16*>(out_.dbias[d]), 4 * p_.hidden);
   }
 };

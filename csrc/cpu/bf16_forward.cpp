@@ -27,7 +27,7 @@ class Forward {
         in_(in),
         out_(out),
         kernels_(*isa().bf16),
-        layout_{p.hidden, kBf16Lanes},
+        layout_{p.hidden, kBf16Lanes, true},
         reserve_(p, rows.capacity()),
         packed_(p.total > kUnpackedRows),
         state_(p.save_for_backward ? 0 : p.directions() * p.batch * p.padded_hidden()),

@@ -9,6 +9,7 @@
 #include "cpu/panels.h"
 #include "cpu/round.h"
 #include "cpu/shards.h"
+#include "cpu/unit_numbers.h"
 
 namespace fused_lstm::cpu {
 namespace {
@@ -33,7 +34,7 @@ class Forward {
         state_(p.save_for_backward ? 0 : p.directions() * p.batch * p.padded_hidden()),
         history_(p, rows, in, out.y, cells(), p.save_for_backward) {
     for (int d = 0; d < p.directions(); ++d) {
-      bias_[d] = Buffer<T>(layout_.columns());
+      bias_[d] = gate_bias(p, layout_, in.weights[d]);
       params_[d] = Buffer<T>(kCellShapes[p.cell].params * p.padded_hidden());
       if (packed_) input_[d] = Panels<T>(kernels_, p.input, layout_.columns());
       if (packed_) recurrent_[d] = Panels<T>(kernels_, p.output(), layout_.columns());
@@ -114,17 +115,11 @@ class Forward {
         pack_gates(kernels_, layout_, static_cast<const T*>(w.w_hh), recurrent_[d], m);
       }
       if (p_.projection) pack_transpose(kernels_, static_cast<const T*>(w.w_hr), projection_[d], m);
-      if (m.index == 0) pack_small(d);
+      if (m.index == 0) pack_params(d);
     }
   }
 
-  void pack_small(int d) {
-    const T* b_ih = static_cast<const T*>(in_.weights[d].b_ih);
-    const T* b_hh = static_cast<const T*>(in_.weights[d].b_hh);
-    for (int64_t j = 0; j < layout_.columns(); ++j) {
-      const int64_t row = layout_.weight_row(j);
-      bias_[d][j] = p_.bias && row >= 0 ? b_ih[row] + b_hh[row] : T(0);
-    }
+  void pack_params(int d) {
     const int params = kCellShapes[p_.cell].params;
     for (int64_t i = 0; i < params * p_.padded_hidden(); ++i) {
       const int64_t k = i / p_.padded_hidden(), unit = i % p_.padded_hidden();
@@ -227,9 +222,11 @@ class Forward {
     if (in_.recurrent_scale) scale_h(s, n, x);
     const Range groups = my_groups(s);
     if (fused_) {
-      for (int64_t g = groups.begin; g < groups.end; ++g)
+      for (int64_t i = 0; i < groups.size(); ++i) {
+        const int64_t g = there_and_back(s, groups, i, t);
         kernels_.step({n, p_.output(), x.h_prev.data(), recurrent_[s.d].at(g), gates, x.c_prev.data(), x.c.data(),
                        x.h.data(), g * layout_.lanes, layout_.valid(g), p_.keeps_gates()});
+      }
     } else {
       step_in_two(s, t, n, gates, x);
     }

@@ -156,25 +156,32 @@ void pack_rows(const T* const* rows, int64_t n, int64_t begin, int64_t valid, in
       store<T>(dst + j, j < valid ? load_some<T>(rows[i] + begin + j, valid - j) : Vec<T>{});
 }
 
-// Squares of L by L are transposed in registers; what is left at the edges goes one by one.
+// Squares of L by L, transposed in registers.
 template <class T>
-void pack_transposed(const T* w, int64_t ld, int64_t valid, int64_t k, T* dst, int64_t dst_stride) {
-  constexpr int L = kLanes<T>;
-  int64_t i = 0;
+void pack_transposed(const T* const* rows, int64_t valid, int64_t k, T* dst, int64_t dst_stride) {
 #ifdef FUSED_LSTM_CAN_SHUFFLE
-  if (valid == L) {
-    for (; i + L <= k; i += L) {
-      Vec<T> rows[L];
+  constexpr int L = kLanes<T>;
+  for (int64_t i = 0; i < k; i += L) {
+    Vec<T> square[L];
+    if (valid == L && i + L <= k) {
       UNROLL for (int u = 0; u < L; ++u)
-        rows[u] = load<T>(w + u * ld + i);
-      transpose<T>(rows);
+        square[u] = load<T>(rows[u] + i);
+    } else {
+      for (int u = 0; u < L; ++u) square[u] = u < valid ? load_some<T>(rows[u] + i, k - i) : Vec<T>{};
+    }
+    transpose<T>(square);
+    T* to = dst + i * dst_stride;
+    if (i + L <= k) {
       UNROLL for (int u = 0; u < L; ++u)
-        store<T>(dst + (i + u) * dst_stride, rows[u]);
+        store<T>(to + u * dst_stride, square[u]);
+    } else {
+      for (int u = 0; i + u < k; ++u) store<T>(to + u * dst_stride, square[u]);
     }
   }
+#else
+  for (int64_t i = 0; i < k; ++i)
+    for (int u = 0; u < kLanes<T>; ++u) dst[i * dst_stride + u] = u < valid ? rows[u][i] : T(0);
 #endif
-  for (; i < k; ++i)
-    for (int u = 0; u < L; ++u) dst[i * dst_stride + u] = u < valid ? w[u * ld + i] : T(0);
 }
 
 // Sums of the lanes of four vectors, each by halves folded onto each other.

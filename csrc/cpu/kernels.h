@@ -6,7 +6,8 @@
 // come from many places: the caller's strided tensor, an initial state, a row of zeros after a reset.
 //
 // Gate layout, of buffers and of weight panels: unit group (L units) major, then i f g o, then unit:
-// the four gates of a group are four adjacent vectors.
+// the four gates of a group are four adjacent vectors. The last group may have fewer units; its gates
+// are that much shorter and stay adjacent, which leaves the columns behind them unused.
 
 #include <cstdint>
 
@@ -46,7 +47,7 @@ template <class T>
 struct StepArgs {
   int64_t n, k;
   const T* const* h_prev;   // rows of k
-  const T* panel;           // [k][4][L]
+  const T* panel;           // [k][4][L], or as many vectors as 4 * valid columns need
   T* const* gates;          // rows of 4*Hp: pre-activations in; activated gates out if save
   const T* const* c_prev;   // rows of Hp
   T* const* c;              // rows of Hp
@@ -102,6 +103,8 @@ struct DotArgs {
   bool accumulate;
 };
 
+constexpr int kMostLanes = 16;
+
 template <class T>
 struct Kernels {
   int lanes;
@@ -112,8 +115,8 @@ struct Kernels {
   void (*dot4)(const DotArgs<T>&);
   void (*cell_forward[kCellCount])(const CellForwardArgs<T>&);
   void (*cell_backward[kCellCount])(const CellBackwardArgs<T>&);
-  // dst[k][L] = w[u][k] for `valid` rows u of w (ld apart), zero for the rest; dst rows are dst_stride apart
-  void (*pack_transposed)(const T* w, int64_t ld, int64_t valid, int64_t k, T* dst, int64_t dst_stride);
+  // dst[k][L] = rows[u][k] for u < valid, zero for the rest; dst rows are dst_stride apart
+  void (*pack_transposed)(const T* const* rows, int64_t valid, int64_t k, T* dst, int64_t dst_stride);
   // dst[i][width] = rows[i][begin ... begin+valid), zero beyond; width a multiple of L
   void (*pack_rows)(const T* const* rows, int64_t n, int64_t begin, int64_t valid, int64_t width, T* dst);
   // tiles of columns [begin, begin+m) of k rows, ld apart, as gemm_packed wants them

@@ -8,9 +8,12 @@ void pack_gates(const Kernels<T>& kernels, const GateLayout<T>& layout, const T*
   const int64_t k = to.k(), lanes = layout.lanes;
   const Range mine = part(layout.groups(), member.index, member.size);
   for (int64_t g = mine.begin; g < mine.end; ++g)
-    for (int q = 0; q < 4; ++q)
-      kernels.pack_transposed(weight + (q * layout.hidden + g * lanes) * k, k, layout.valid(g), k, to.at(g) + q * lanes,
-                              4 * lanes);
+    for (int v = 0; v < to.vectors(g); ++v) {
+      const T* rows[kMostLanes];
+      const int64_t column = to.begin(g) + v * lanes, valid = std::min(lanes, to.columns() - column);
+      for (int64_t u = 0; u < valid; ++u) rows[u] = weight + layout.weight_row(column + u) * k;
+      kernels.pack_transposed(rows, valid, k, to.at(g) + v * lanes, to.vectors(g) * lanes);
+    }
 }
 
 template <class T>
@@ -19,9 +22,10 @@ void pack_transpose(const Kernels<T>& kernels, const T* weight, const Panels<T>&
   const Range mine = part(to.count(), member.index, member.size);
   for (int64_t p = mine.begin; p < mine.end; ++p)
     for (int v = 0; v < to.vectors(p); ++v) {
-      const int64_t column = to.begin(p) + v * lanes;
-      kernels.pack_transposed(weight + column * k, k, std::min(lanes, to.columns() - column), k, to.at(p) + v * lanes,
-                              to.vectors(p) * lanes);
+      const T* rows[kMostLanes];
+      const int64_t column = to.begin(p) + v * lanes, valid = std::min(lanes, to.columns() - column);
+      for (int64_t u = 0; u < valid; ++u) rows[u] = weight + (column + u) * k;
+      kernels.pack_transposed(rows, valid, k, to.at(p) + v * lanes, to.vectors(p) * lanes);
     }
 }
 

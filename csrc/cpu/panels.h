@@ -35,23 +35,30 @@ class Panels {
   int64_t padded_columns() const { return (columns_ + lanes_ - 1) / lanes_ * lanes_; }
 };
 
-// How gates lie in buffers: groups of L units, the four gates of a group side by side.
+// How gates lie in buffers: groups of L units, the four gates of a group side by side. What is left of the units is a
+// group as wide as they are many, so that products over gates have 4H columns and none for padding.
 template <class T>
 struct GateLayout {
   int64_t hidden;
   int lanes;
+  bool whole_groups = false;  // or the last group is padded like the others, as kernels of bfloat16 pairs want it
 
   int64_t groups() const { return (hidden + lanes - 1) / lanes; }
-  int64_t columns() const { return 4 * lanes * groups(); }
+  int64_t columns() const { return whole_groups ? 4 * lanes * groups() : 4 * hidden; }
   int64_t valid(int64_t group) const { return std::min<int64_t>(lanes, hidden - group * lanes); }
   int64_t column(int gate, int64_t unit) const {
-    return (unit / lanes) * 4 * lanes + gate * int64_t{lanes} + unit % lanes;
+    const int64_t group = unit / lanes;
+    return group * 4 * lanes + gate * width(group) + unit % lanes;
   }
   // The row of a [4H, ...] weight that a column stands for, or -1 for a padded unit.
   int64_t weight_row(int64_t column) const {
-    const int64_t group = column / (4 * lanes), gate = column / lanes % 4, unit = group * lanes + column % lanes;
-    return unit < hidden ? gate * hidden + unit : -1;
+    const int64_t group = column / (4 * lanes), within = column % (4 * lanes);
+    const int64_t unit = group * lanes + within % width(group);
+    return unit < hidden ? within / width(group) * hidden + unit : -1;
   }
+
+ private:
+  int64_t width(int64_t group) const { return whole_groups ? lanes : valid(group); }
 };
 
 // Each packs this member's part of the panels; sync the team before use.

@@ -65,6 +65,12 @@ inline Shards shards_of(const Problem& p, const Rows& rows, int row_tile, const 
   return out;
 }
 
+// The i-th panel of a range that step t takes. With so few rows that reading weights is all the time there is, every
+// other step goes the other way, and so begins with what the step before left in the cache.
+inline int64_t there_and_back(const Shard& s, Range range, int64_t i, int64_t t) {
+  return s.rows.size() <= 2 && t % 2 ? range.end - 1 - i : range.begin + i;
+}
+
 // As many threads as the work can feed: a barrier costs about what 40 thousand multiply-adds do.
 inline int useful_threads(const Problem& p, int allowed) {
   const double step = 4.0 * p.hidden * p.output() * p.batch * p.directions();

@@ -9,14 +9,14 @@
 
 namespace fused_lstm::cpu {
 
-// b_ih + b_hh in the order of gate columns
+// b_ih + b_hh in the order of gate columns, with zeros up to whole vectors
 template <class T>
 Buffer<T> gate_bias(const Problem& p, const GateLayout<T>& layout, const DirectionWeights& w) {
-  Buffer<T> bias(layout.columns());
-  for (int64_t j = 0; j < layout.columns(); ++j) {
+  Buffer<T> bias(p.gate_width());
+  std::memset(bias.get(), 0, p.gate_width() * sizeof(T));
+  for (int64_t j = 0; p.bias && j < layout.columns(); ++j) {
     const int64_t row = layout.weight_row(j);
-    const bool any = p.bias && row >= 0;
-    bias[j] = any ? static_cast<const T*>(w.b_ih)[row] + static_cast<const T*>(w.b_hh)[row] : T(0);
+    bias[j] = static_cast<const T*>(w.b_ih)[row] + static_cast<const T*>(w.b_hh)[row];
   }
   return bias;
 }

@@ -91,7 +91,8 @@ void step(const Table<T>& t, Array<T> h_prev, Array<T> panel, Array<T> gates, Ar
 
 template <class T>
 void pack_transposed(const Table<T>& t, Array<T> w, int64_t valid, Array<T> to, int64_t column) {
-  t.kernels.pack_transposed(w.data(), w.shape(1), valid, to.shape(0), to.mutable_data() + column, to.shape(1));
+  const std::vector<T*> rows = rows_of(w);
+  t.kernels.pack_transposed(rows.data(), valid, to.shape(0), to.mutable_data() + column, to.shape(1));
 }
 
 template <class T>
