@@ -68,7 +68,7 @@ ISAS = {
 # They go with the CUDA library, not with their neighbours.
 CUDA_BINDING = [
     f"csrc/binding/{name}.cpp"
-    for name in ("op_cuda", "cuda_call", "cuda_stepwise", "cuda_rowwise", "cuda_persistent", "products")
+    for name in ("op_cuda", "cuda_call", "cuda_runs", "cuda_stepwise", "cuda_rowwise", "cuda_persistent", "products")
 ]
 CUDA_SOURCES = [
     f"csrc/cuda/{name}.cu"

@@ -2,11 +2,10 @@
 
 #include <vector>
 
-#include "core/reserve.h"
-#include "cpu/history.h"
 #include "cpu/layer.h"
 #include "cpu/outer.h"
 #include "cpu/panels.h"
+#include "cpu/pass.h"
 #include "cpu/recall.h"
 #include "cpu/shards.h"
 #include "cpu/unit_numbers.h"
@@ -19,21 +18,15 @@ namespace {
 constexpr int64_t kBlockRows = 1024;
 
 template <class T>
-class Backward {
+class Backward : BackwardPass<T> {
  public:
   Backward(const Problem& p, const Rows& rows, const LayerInputs& in, const BackwardInputs& grads,
            const BackwardOutputs& out, int members)
-      : p_(p),
-        rows_(rows),
-        in_(in),
-        grads_(grads),
-        out_(out),
+      : BackwardPass<T>(p, rows, in, grads, out),
         kernels_(isa().kernels<T>()),
         layout_{p.hidden, kernels_.lanes},
         shape_(kCellShapes[p.cell]),
-        reserve_(p, rows.capacity()),
         members_(members),
-        history_(p, rows, in, grads.y, cells(), true),
         blocks_(p, rows, p.recompute ? kBlockRows : INT64_MAX),
         recall_(p, rows, in, kernels_, history_, members) {
     for (int d = 0; d < p.directions(); ++d) allocate(d), fill_initial(d);
@@ -64,7 +57,7 @@ class Backward {
  private:
   struct Scratch {
     Buffer<T> dh;  // one panel wide
-    Block block;   // at hand
+    Block block{};  // at hand
     std::vector<int64_t> linked;
     std::vector<const T*> a, gates, c, c_prev, dc_in, dh_rows, dy, inputs;
     std::vector<T*> dgates, dc_out, dh_prev, dh_linked, dh_all;
@@ -76,18 +69,16 @@ class Backward {
     }
   };
 
-  const Problem& p_;
-  const Rows& rows_;
-  const LayerInputs& in_;
-  const BackwardInputs& grads_;
-  const BackwardOutputs& out_;
+  using BackwardPass<T>::p_;
+  using BackwardPass<T>::rows_;
+  using BackwardPass<T>::in_;
+  using BackwardPass<T>::grads_;
+  using BackwardPass<T>::out_;
+  using BackwardPass<T>::history_;
   const Kernels<T>& kernels_;
   const GateLayout<T> layout_;
   const CellShape shape_;
-  const ReserveLayout reserve_;
   const int members_;
-  T* cells_[2] = {};
-  const History<T> history_;
   const Blocks blocks_;
   Recall<T> recall_;
   DirectionBarriers barriers_;
@@ -111,14 +102,6 @@ class Backward {
 
   int64_t panel_width() const { return 4 * kernels_.lanes; }
 
-  T* const* cells() {
-    T* base = static_cast<T*>(const_cast<void*>(grads_.reserve));  // History only reads
-    for (int d = 0; d < p_.directions(); ++d) cells_[d] = base + reserve_.cells(d);
-    return cells_;
-  }
-  const T* gates(int d, int64_t t, int64_t r) const {
-    return static_cast<const T*>(grads_.reserve) + reserve_.gates(d) + rows_.compact(t, r) * p_.gate_width();
-  }
   int64_t place(const Block& b, int64_t t, int64_t r) const { return rows_.compact(t, r) - b.rows.begin; }
   T* dgates(int d, const Block& b, int64_t t, int64_t r) const {
     return dgates_[d].get() + place(b, t, r) * p_.gate_width();
@@ -149,12 +132,7 @@ class Backward {
   }
 
   void fill_initial(int d) {
-    const int64_t width = p_.padded_hidden();
-    std::memset(dc_[d].get(), 0, p_.batch * width * sizeof(T));
-    for (int64_t r = 0; grads_.dc_n && r < p_.batch; ++r)
-      std::memcpy(dc_[d].get() + r * width,
-                  static_cast<const T*>(grads_.dc_n) + (d * p_.batch + rows_.user_row(r)) * p_.hidden,
-                  p_.hidden * sizeof(T));
+    this->fill_final_dc(d, dc_[d].get(), p_.padded_hidden());
     weight_rows_[d] = WeightRows<T>(p_, d, layout_, in_, out_);
     x_rows_.resize(p_.total), dx_rows_.resize(p_.total), h_rows_[d].resize(p_.total);
     for (int64_t i = 0; i < blocks_.capacity(); ++i) {
@@ -255,7 +233,7 @@ class Backward {
         // t < 0: the state is the initial one
         const T* h = (t < 0 ? history_.initial_h(s.d, r) : history_.y(s.d, t, r)) + begin;
         T* ds = static_cast<T*>(out_.drecurrent_scale);
-        if (ds) ds += (s.d * p_.batch + rows_.user_row(r)) * p_.output() + begin;
+        if (ds) ds += this->state_row(s.d, r) * p_.output() + begin;
         for (int64_t j = 0; j < valid; ++j) {
           if (ds) ds[j] += dh[j] * h[j];
           dh[j] *= scale[j];
@@ -272,7 +250,7 @@ class Backward {
     for (int64_t i = 0; i < n; ++i) {
       const int64_t r = s.rows.begin + i;
       if (!history_.ends(s.d, t, r)) continue;
-      const T* dh_n = static_cast<const T*>(grads_.dh_n) + (s.d * p_.batch + rows_.user_row(r)) * p_.output() + begin;
+      const T* dh_n = this->dh_n(s.d, r) + begin;
       for (int64_t j = 0; j < valid; ++j) x.dh_all[i][j] += dh_n[j];
     }
   }
@@ -282,15 +260,14 @@ class Backward {
     for (int64_t i = 0; i < n; ++i) {
       const int64_t r = s.rows.begin + i;
       x.dgates[i] = dgates(s.d, x.block, t, r);
-      x.gates[i] = p_.recompute ? x.dgates[i] : gates(s.d, t, r);
+      x.gates[i] = p_.recompute ? x.dgates[i] : this->kept_gates(s.d, t, r);
       x.c[i] = history_.cell(s.d, t, r);
       x.c_prev[i] = history_.c_before(s.d, t, r);
       x.dc_out[i] = dc_[s.d].get() + r * width;
       x.dc_in[i] = history_.cut_after(s.d, t, r) ? history_.zeros() : x.dc_out[i];
       if (shape_.reads_h_prev) x.dh_prev[i] = dh_prev_[s.d].get() + r * width;
       if (shape_.inputs) x.inputs[i] = history_.cell_inputs(s.d, t, r);
-      if (grads_.dy.data)
-        x.dy[i] = static_cast<const T*>(grads_.dy.data) + rows_.at(grads_.dy, t, r) + s.d * p_.output();
+      if (grads_.dy.data) x.dy[i] = this->dy(s.d, t, r);
     }
   }
 
@@ -303,7 +280,7 @@ class Backward {
   }
 
   void step(const Shard& s, int64_t t, Scratch& x) {
-    const int64_t n = std::max<int64_t>(0, std::min(s.rows.end, rows_.count(t)) - s.rows.begin);
+    const int64_t n = this->active(s.rows, t);
     point_at_step(s, t, n, x);
     const int64_t linked = link(s, t, n, x);
     const Range mine = part(recurrent_[s.d].count(), s.team.index, s.team.size);
@@ -350,11 +327,10 @@ class Backward {
     if (out_.dh0 || out_.drecurrent_scale) {
       int64_t linked = 0;
       for (int64_t i = 0; i < rows; ++i) {
-        const int64_t r = s.rows.begin + i, length = rows_.length(r);
-        const int64_t first = p_.reversed(s.d) ? length - 1 : 0;
-        if (length == 0 || history_.cut_before(s.d, first, r)) continue;
+        const int64_t r = s.rows.begin + i;
+        if (!this->begins(s.d, r)) continue;
         x.linked[linked] = i;
-        x.a[linked] = done(s.d, x.block, first, r);
+        x.a[linked] = done(s.d, x.block, this->first_step(s.d, r), r);
         x.dh_linked[linked++] = x.dh_all[i];
       }
       const Range mine = part(recurrent_[s.d].count(), s.team.index, s.team.size);
@@ -372,21 +348,18 @@ class Backward {
     const int64_t begin = recurrent_[s.d].begin(panel), valid = recurrent_[s.d].valid(panel);
     for (int64_t i = 0; i < s.rows.size(); ++i) {
       const int64_t r = s.rows.begin + i;
-      const int64_t at = (s.d * p_.batch + rows_.user_row(r)) * p_.output() + begin;
       const T* from = rows_.length(r) > 0 ? x.dh_all[i] : nullptr;
-      if (!from && grads_.dh_n) from = static_cast<const T*>(grads_.dh_n) + at;  // a row without steps hands h0 on
-      T* to = static_cast<T*>(out_.dh0) + at;
+      if (!from && grads_.dh_n) from = this->dh_n(s.d, r) + begin;  // a row without steps hands h0 on
+      T* to = this->dh0(s.d, r) + begin;
       for (int64_t j = 0; j < valid; ++j) to[j] = from ? from[j] : T(0);
     }
   }
 
   void store_dc0(const Shard& s) {
     for (int64_t r = s.rows.begin; r < s.rows.end; ++r) {
-      const int64_t length = rows_.length(r), first = p_.reversed(s.d) ? length - 1 : 0;
-      const bool cut = length > 0 && history_.cut_before(s.d, first, r);
+      const bool cut = rows_.length(r) > 0 && !this->begins(s.d, r);
       const T* from = cut ? history_.zeros() : dc_[s.d].get() + r * p_.padded_hidden();
-      std::memcpy(static_cast<T*>(out_.dc0) + (s.d * p_.batch + rows_.user_row(r)) * p_.hidden, from,
-                  p_.hidden * sizeof(T));
+      std::memcpy(this->dc0(s.d, r), from, p_.hidden * sizeof(T));
     }
   }
 
@@ -421,10 +394,9 @@ class Backward {
 
   void recompute_unprojected(int d, const Member& m) {
     const Range mine = part(p_.total, m.index, m.size);
-    const T* gates = static_cast<const T*>(grads_.reserve) + reserve_.gates(d);
     for (int64_t i = mine.begin; i < mine.end; ++i)
-      unproject(kernels_, layout_, gates + i * p_.gate_width(), cells_[d] + i * p_.padded_hidden(),
-                unprojected_rows_[d][i]);
+      unproject(kernels_, layout_, this->kept_gates(d) + i * p_.gate_width(),
+                this->kept_cells(d) + i * p_.padded_hidden(), unprojected_rows_[d][i]);
   }
 
   void reduce(int d) {

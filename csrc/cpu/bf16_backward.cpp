@@ -3,10 +3,9 @@
 
 #include <vector>
 
-#include "core/reserve.h"
 #include "cpu/bf16.h"
 #include "cpu/bf16_outer.h"
-#include "cpu/history.h"
+#include "cpu/pass.h"
 #include "cpu/shards.h"
 #include "cpu/unit_numbers.h"
 #include "cpu/weight_rows.h"
@@ -18,24 +17,18 @@ constexpr int64_t kPanel = Bf16Panels::kWidth;
 // Rows of dx that are summed together before they are rounded.
 constexpr int64_t kInputRows = 96;
 
-class Backward {
+class Backward : BackwardPass<float, BFloat16> {
  public:
   Backward(const Problem& p, const Rows& rows, const LayerInputs& in, const BackwardInputs& grads,
            const BackwardOutputs& out, int members)
-      : p_(p),
-        rows_(rows),
-        in_(in),
-        grads_(grads),
-        out_(out),
+      : BackwardPass(p, rows, in, grads, out),
         kernels_(*isa().bf16),
         layout_{p.hidden, kBf16Lanes, true},
-        reserve_(p, rows.capacity()),
         members_(members),
         recurs_(p.steps > 1 || out.dh0),
-        history_(p, rows, in, grads.y, cells(), true),
         x_rows_(p.total),
         dx_rows_(out.dx.data ? p.total : 0) {
-    for (int d = 0; d < p.directions(); ++d) allocate(d), fill_initial(d), plan_outer(d);
+    for (int d = 0; d < p.directions(); ++d) allocate(d), plan_outer(d);
     for (int i = 0; i < members; ++i) scratch_.push_back(Scratch(*this));
   }
 
@@ -74,18 +67,10 @@ class Backward {
     }
   };
 
-  const Problem& p_;
-  const Rows& rows_;
-  const LayerInputs& in_;
-  const BackwardInputs& grads_;
-  const BackwardOutputs& out_;
   const Bf16Kernels& kernels_;
   const GateLayout<BFloat16> layout_;
-  const ReserveLayout reserve_;
   const int members_;
   const bool recurs_;  // some product with W_hh is asked for
-  float* cells_[2] = {};
-  const History<float, BFloat16> history_;
   DirectionBarriers barriers_;
   std::vector<Scratch> scratch_;
 
@@ -98,14 +83,6 @@ class Backward {
   std::vector<BFloat16*> dx_rows_;
   std::vector<Bf16OuterSum> outer_[2];
 
-  float* const* cells() {
-    float* base = static_cast<float*>(const_cast<void*>(grads_.reserve));  // History only reads
-    for (int d = 0; d < p_.directions(); ++d) cells_[d] = base + reserve_.cells(d);
-    return cells_;
-  }
-  const float* gates(int d, int64_t t, int64_t r) const {
-    return static_cast<const float*>(grads_.reserve) + reserve_.gates(d) + rows_.compact(t, r) * p_.gate_width();
-  }
   BFloat16* dgates(int d, int64_t t, int64_t r) const {
     return dgates_[d].get() + rows_.compact(t, r) * p_.gate_width();
   }
@@ -113,20 +90,12 @@ class Backward {
   void allocate(int d) {
     dgates_[d] = Buffer<BFloat16>(p_.total * p_.gate_width());
     dc_[d] = Buffer<float>(p_.batch * p_.padded_hidden());
+    fill_final_dc(d, dc_[d].get(), p_.padded_hidden());
     sums_[d] = UnitSums<float>(p_, members_);
     weight_rows_[d] = WeightRows<BFloat16>(p_, d, layout_, in_, out_);
     if (recurs_) recurrent_[d] = Bf16Panels(layout_.columns(), p_.hidden);
     if (out_.dx.data) input_[d] = Bf16Panels(layout_.columns(), p_.input);
     h_rows_[d].resize(p_.total), dgate_rows_[d].resize(p_.total);
-  }
-
-  void fill_initial(int d) {
-    const int64_t width = p_.padded_hidden();
-    std::memset(dc_[d].get(), 0, p_.batch * width * sizeof(float));
-    for (int64_t r = 0; grads_.dc_n && r < p_.batch; ++r) {
-      const BFloat16* from = static_cast<const BFloat16*>(grads_.dc_n) + (d * p_.batch + rows_.user_row(r)) * p_.hidden;
-      for (int64_t j = 0; j < p_.hidden; ++j) dc_[d][r * width + j] = widened(from[j]);
-    }
   }
 
   void plan_outer(int d) {
@@ -166,7 +135,7 @@ class Backward {
   }
 
   void step(const Shard& s, int64_t t, Scratch& x) {
-    const int64_t n = std::max<int64_t>(0, std::min(s.rows.end, rows_.count(t)) - s.rows.begin);
+    const int64_t n = active(s.rows, t);
     point_at_step(s, t, n, x);
     const int64_t linked = link(s, t, n, x);
     const int64_t count = (p_.hidden + kPanel - 1) / kPanel;
@@ -187,13 +156,12 @@ class Backward {
     for (int64_t i = 0; i < n; ++i) {
       const int64_t r = s.rows.begin + i;
       x.dgates[i] = dgates(s.d, t, r);
-      x.gates[i] = gates(s.d, t, r);
+      x.gates[i] = kept_gates(s.d, t, r);
       x.c[i] = history_.cell(s.d, t, r);
       x.c_prev[i] = history_.c_before(s.d, t, r);
       x.dc_out[i] = dc_[s.d].get() + r * p_.padded_hidden();
       x.dc_in[i] = history_.cut_after(s.d, t, r) ? history_.zeros() : x.dc_out[i];
-      if (grads_.dy.data)
-        x.dy[i] = static_cast<const BFloat16*>(grads_.dy.data) + rows_.at(grads_.dy, t, r) + s.d * p_.hidden;
+      if (grads_.dy.data) x.dy[i] = dy(s.d, t, r);
     }
   }
 
@@ -224,21 +192,18 @@ class Backward {
     for (int64_t i = 0; i < n; ++i) {
       const int64_t r = s.rows.begin + i;
       if (!history_.ends(s.d, t, r)) continue;
-      const BFloat16* dh_n = final_h(s.d, r) + begin;
-      for (int64_t j = 0; j < valid; ++j) x.dh_all[i][j] += widened(dh_n[j]);
+      const BFloat16* last = dh_n(s.d, r) + begin;
+      for (int64_t j = 0; j < valid; ++j) x.dh_all[i][j] += widened(last[j]);
     }
-  }
-  const BFloat16* final_h(int d, int64_t r) const {
-    return static_cast<const BFloat16*>(grads_.dh_n) + (d * p_.batch + rows_.user_row(r)) * p_.hidden;
   }
 
   void store_dh0(const Shard& s, Scratch& x) {
     int64_t linked = 0;
     const int64_t rows = s.rows.size();
     for (int64_t i = 0; i < rows; ++i) {
-      const int64_t r = s.rows.begin + i, first = first_step(s.d, r);
-      if (rows_.length(r) == 0 || history_.cut_before(s.d, first, r)) continue;
-      x.a[linked] = dgates(s.d, first, r);
+      const int64_t r = s.rows.begin + i;
+      if (!begins(s.d, r)) continue;
+      x.a[linked] = dgates(s.d, first_step(s.d, r), r);
       x.dh_linked[linked++] = x.dh_all[i];
     }
     const Range mine = part(recurrent_[s.d].count(), s.team.index, s.team.size);
@@ -247,21 +212,19 @@ class Backward {
       const int64_t begin = recurrent_[s.d].begin(panel), valid = recurrent_[s.d].valid(panel);
       for (int64_t i = 0; i < rows; ++i) {
         const int64_t r = s.rows.begin + i;
-        BFloat16* to = static_cast<BFloat16*>(out_.dh0) + (s.d * p_.batch + rows_.user_row(r)) * p_.hidden + begin;
+        BFloat16* to = dh0(s.d, r) + begin;
         if (rows_.length(r) == 0 && grads_.dh_n)  // a row without steps hands h0 on
-          std::memcpy(to, final_h(s.d, r) + begin, valid * sizeof(BFloat16));
+          std::memcpy(to, dh_n(s.d, r) + begin, valid * sizeof(BFloat16));
         else
           kernels_.narrow(x.dh_all[i], to, valid);  // zeros where nothing was linked
       }
     }
   }
-  int64_t first_step(int d, int64_t r) const { return p_.reversed(d) ? rows_.length(r) - 1 : 0; }
 
   void store_dc0(const Shard& s) {
     for (int64_t r = s.rows.begin; r < s.rows.end; ++r) {
-      const bool cut = rows_.length(r) > 0 && history_.cut_before(s.d, first_step(s.d, r), r);
-      kernels_.narrow(cut ? history_.zeros() : dc_[s.d].get() + r * p_.padded_hidden(),
-                      static_cast<BFloat16*>(out_.dc0) + (s.d * p_.batch + rows_.user_row(r)) * p_.hidden, p_.hidden);
+      const bool cut = rows_.length(r) > 0 && !begins(s.d, r);
+      kernels_.narrow(cut ? history_.zeros() : dc_[s.d].get() + r * p_.padded_hidden(), dc0(s.d, r), p_.hidden);
     }
   }
 

@@ -2,36 +2,25 @@
 
 #include <vector>
 
-#include "core/reserve.h"
 #include "cpu/bf16.h"
 #include "cpu/bf16_panels.h"
-#include "cpu/history.h"
+#include "cpu/pass.h"
 #include "cpu/shards.h"
 
 namespace fused_lstm::cpu {
 namespace {
 
-// Fewer rows than this never repay packing the weights: they are read once, as they lie.
-constexpr int64_t kUnpackedRows = 12;
-// Rows that are projected together: enough to amortise streaming W_ih, few enough to find their gates in L2.
-constexpr int64_t kChunkRows = 96;
 // With so many rows a step, streaming W_ih every time costs less than keeping pre-activations: the step projects its
 // input itself, and they never leave the registers. More of them where W_ih comes from beyond L2.
 constexpr int64_t kFusedRows = 16, kFusedRowsOfLarge = 48, kLargeInput = 1 << 18;
 
-class Forward {
+class Forward : ForwardPass<float, BFloat16> {
  public:
   Forward(const Problem& p, const Rows& rows, const LayerInputs& in, const ForwardOutputs& out)
-      : p_(p),
-        rows_(rows),
-        in_(in),
-        out_(out),
+      : ForwardPass(p, rows, in, out),
         kernels_(*isa().bf16),
         layout_{p.hidden, kBf16Lanes, true},
-        reserve_(p, rows.capacity()),
-        packed_(p.total > kUnpackedRows),
-        state_(p.save_for_backward ? 0 : p.directions() * p.batch * p.padded_hidden()),
-        history_(p, rows, in, out.y, cells(), p.save_for_backward) {
+        packed_(p.total > kUnpackedRows) {
     for (int d = 0; d < p.directions(); ++d) {
       bias_[d] = Buffer<float>(layout_.columns());
       if (packed_) input_[d] = Bf16Panels(p.input, layout_.columns());
@@ -45,13 +34,13 @@ class Forward {
     DirectionBarriers barriers;
     auto body = [&](const Member& m) {
       pack(m);
-      if (p_.save_for_backward) clear_unused(m);
+      clear_unused(layout_.columns(), layout_.groups() * kBf16Lanes, m);
       m.sync();
       const Shards shards = shards_of(p_, rows_, kernels_.row_tile, m, barriers);
       for (int i = 0; i < shards.count; ++i) run_shard(shards.list[i], scratch[m.index]);
     };
     run_team(parallel, static_cast<int>(scratch.size()), body);
-    for (int d = 0; d < p_.directions(); ++d) finish(d);
+    finish(kernels_.narrow);
   }
 
  private:
@@ -64,7 +53,7 @@ class Forward {
     std::vector<BFloat16*> h;
 
     explicit Scratch(const Forward& f)
-        : gates(f.p_.keeps_gates() ? 0 : f.chunk_capacity() * f.p_.gate_width()),
+        : gates(f.chunk_gates()),
           x(f.chunk_capacity()),
           h_prev(f.p_.batch),
           c_prev(f.p_.batch),
@@ -73,30 +62,12 @@ class Forward {
           h(f.p_.batch) {}
   };
 
-  const Problem& p_;
-  const Rows& rows_;
-  const LayerInputs& in_;
-  const ForwardOutputs& out_;
   const Bf16Kernels& kernels_;
   const GateLayout<BFloat16> layout_;
-  const ReserveLayout reserve_;
   const bool packed_;
-  Buffer<float> state_;  // inference: the running cell state
-  float* cells_[2] = {};
-  History<float, BFloat16> history_;
   Buffer<float> bias_[2];
   Bf16Panels input_[2], recurrent_[2];
 
-  float* kept() const { return static_cast<float*>(out_.reserve); }
-  float* const* cells() {
-    for (int d = 0; d < p_.directions(); ++d)
-      cells_[d] = p_.save_for_backward ? kept() + reserve_.cells(d) : state_.get() + d * p_.batch * p_.padded_hidden();
-    return cells_;
-  }
-  int64_t chunk_capacity() const { return kChunkRows + p_.batch; }
-  int64_t active(const Shard& s, int64_t t) const {
-    return std::max<int64_t>(0, std::min(s.rows.end, rows_.count(t)) - s.rows.begin);
-  }
   Range my_groups(const Shard& s) const { return part(layout_.groups(), s.team.index, s.team.size); }
 
   void pack(const Member& m) {
@@ -119,48 +90,18 @@ class Forward {
     }
   }
 
-  void run_shard(const Shard& s, Scratch& scratch) {
-    if (!p_.save_for_backward) copy_initial_cells(s);
+  void run_shard(const Shard& s, Scratch& x) {
+    if (s.team.index == 0) start_in_place(s.d, s.rows);
     s.team.sync();
-    int64_t k = 0;
-    while (k < p_.steps) {
-      int64_t n = 0, end = k;
-      do {
-        const int64_t t = history_.step(s.d, end);
-        for (int64_t i = 0; i < active(s, t); ++i, ++n) {
-          const int64_t r = s.rows.begin + i;
-          scratch.x[n] = static_cast<const BFloat16*>(in_.x.data) + rows_.at(in_.x, t, r);
-          scratch.projected[n] = p_.keeps_gates() ? kept() + reserve_.gates(s.d) + rows_.compact(t, r) * p_.gate_width()
-                                                  : scratch.gates.get() + n * p_.gate_width();
-        }
-        ++end;
-      } while (end < p_.steps && n + s.rows.size() <= kChunkRows);
-      if (!fused(s)) project_input(s, scratch, n);
+    for (int64_t k = 0, end; k < p_.steps;) {
+      int64_t n = fill_chunk(s.d, s.rows, k, end, x.gates.get(), x.x.data(), x.projected.data());
+      if (!fused(s)) project_input(s, x, n);
       for (n = 0; k < end; ++k) {
         const int64_t t = history_.step(s.d, k);
-        step(s, t, n, scratch);
-        n += active(s, t);
+        step(s, t, n, x);
+        n += active(s.rows, t);
       }
     }
-  }
-
-  // Padded units and padded steps: nobody reads them, but a result must not hold what memory happened to hold.
-  void clear_unused(const Member& m) {
-    const int64_t gates = p_.gate_width(), cells = p_.padded_hidden();
-    const Range unused = part(rows_.capacity() - p_.total, m.index, m.size);
-    for (int d = 0; d < p_.directions(); ++d) {
-      float* g = kept() + reserve_.gates(d) + (p_.total + unused.begin) * gates;
-      float* c = kept() + reserve_.cells(d) + (p_.total + unused.begin) * cells;
-      if (p_.keeps_gates()) std::memset(g, 0, unused.size() * gates * sizeof(float));
-      std::memset(c, 0, unused.size() * cells * sizeof(float));
-    }
-  }
-
-  // In place: the state of a row is its initial one until its first step.
-  void copy_initial_cells(const Shard& s) {
-    if (s.team.index != 0) return;
-    for (int64_t r = s.rows.begin; r < s.rows.end; ++r)
-      std::memcpy(history_.cell(s.d, 0, r), history_.initial_c(s.d, r), p_.padded_hidden() * sizeof(float));
   }
 
   void project_input(const Shard& s, Scratch& scratch, int64_t n) {
@@ -198,7 +139,7 @@ class Forward {
 
   // Its inputs and gates begin at `first` of the chunk.
   void step(const Shard& s, int64_t t, int64_t first, Scratch& x) {
-    const int64_t n = active(s, t);
+    const int64_t n = active(s.rows, t);
     float* const* gates = x.projected.data() + first;
     for (int64_t i = 0; i < n; ++i) {
       const int64_t r = s.rows.begin + i;
@@ -221,26 +162,6 @@ class Forward {
                              x.c.data(), x.h.data(), p_.keeps_gates(), clip});
     }
     s.team.sync();
-  }
-
-  // Without a cell of its own (kept in place), a row reads what initial_c left there.
-  const float* cell_before(int d, int64_t t, int64_t r) const {
-    if (p_.save_for_backward || history_.cut_before(d, t, r)) return history_.c_before(d, t, r);
-    return history_.cell(d, t, r);
-  }
-
-  void finish(int d) {
-    const int64_t width = p_.hidden;
-    for (int64_t r = 0; r < p_.batch; ++r) {
-      const int64_t length = rows_.length(r), user = d * p_.batch + rows_.user_row(r);
-      const int64_t last = p_.reversed(d) ? 0 : length - 1;
-      const BFloat16* h = length ? history_.y(d, last, r) : history_.initial_h(d, r);
-      std::memcpy(static_cast<BFloat16*>(out_.h_n) + user * width, h, width * sizeof(BFloat16));
-      kernels_.narrow(length ? history_.cell(d, last, r) : history_.initial_c(d, r),
-                      static_cast<BFloat16*>(out_.c_n) + user * width, width);
-      for (int64_t t = length; !rows_.is_packed() && t < p_.steps; ++t)
-        std::memset(history_.y(d, t, r), 0, width * sizeof(BFloat16));
-    }
   }
 };
 

@@ -2,11 +2,10 @@
 
 #include <vector>
 
-#include "core/reserve.h"
-#include "cpu/history.h"
 #include "cpu/layer.h"
 #include "cpu/outer.h"
 #include "cpu/panels.h"
+#include "cpu/pass.h"
 #include "cpu/rowwise.h"
 #include "cpu/shards.h"
 
@@ -14,22 +13,16 @@ namespace fused_lstm::cpu {
 namespace {
 
 template <class T>
-class RowwiseBackward {
+class RowwiseBackward : BackwardPass<T> {
  public:
   RowwiseBackward(const Problem& p, const Rows& rows, const LayerInputs& in, const BackwardInputs& grads,
                   const BackwardOutputs& out, int members)
-      : p_(p),
+      : BackwardPass<T>(p, rows, in, grads, out),
         H(p.hidden),
-        rows_(rows),
-        in_(in),
-        grads_(grads),
-        out_(out),
         shape_(kCellShapes[p.cell]),
         kernels_(isa().kernels<T>()),
         maths_(p, kernels_),
-        reserve_(p, rows.capacity()),
-        members_(members),
-        history_(p, rows, in, grads.y, cells(), true) {
+        members_(members) {
     if (out.drecurrent_scale) std::memset(out.drecurrent_scale, 0, p.directions() * p.batch * p.output() * sizeof(T));
     for (int d = 0; d < p.directions(); ++d) allocate(d), point_at_rows(d), plan_outer(d);
     for (int i = 0; i < members; ++i) scratch_.push_back(Scratch(*this));
@@ -75,19 +68,17 @@ class RowwiseBackward {
           linked(b.p_.batch) {}
   };
 
-  const Problem& p_;
+  using BackwardPass<T>::p_;
+  using BackwardPass<T>::rows_;
+  using BackwardPass<T>::in_;
+  using BackwardPass<T>::grads_;
+  using BackwardPass<T>::out_;
+  using BackwardPass<T>::history_;
   const int64_t H;
-  const Rows& rows_;
-  const LayerInputs& in_;
-  const BackwardInputs& grads_;
-  const BackwardOutputs& out_;
   const CellShape& shape_;
   const Kernels<T>& kernels_;
   const RowMaths<T> maths_;
-  const ReserveLayout reserve_;
   const int members_;
-  T* cells_[2] = {};
-  const History<T> history_;
   std::vector<Scratch> scratch_;
 
   RowParams<T> params_[2];
@@ -107,16 +98,6 @@ class RowwiseBackward {
   std::vector<T*> dx_rows_, dw_ih_rows_[2], dw_hh_rows_[2], dw_hr_rows_[2];
   std::vector<OuterSum<T>> outer_[2];
 
-  T* const* cells() {
-    T* base = static_cast<T*>(const_cast<void*>(grads_.reserve));  // History only reads
-    for (int d = 0; d < p_.directions(); ++d) cells_[d] = base + reserve_.cells(d);
-    return cells_;
-  }
-  // read only, but a Row has no other place for them
-  T* gates(int d, int64_t t, int64_t r) const {
-    return static_cast<T*>(const_cast<void*>(grads_.reserve)) + reserve_.gates(d) +
-           rows_.compact(t, r) * p_.gate_width();
-  }
   T* dinput(int d, int64_t t, int64_t r) const { return dinput_[d].get() + rows_.compact(t, r) * 4 * H; }
   T* drecurrent(int d, int64_t t, int64_t r) const {
     return shape_.layer_norm ? drecurrent_[d].get() + rows_.compact(t, r) * 4 * H : dinput(d, t, r);
@@ -139,10 +120,8 @@ class RowwiseBackward {
       forward_input_[d] = Panels<T>(kernels_, p_.input, 4 * H);
       forward_recurrent_[d] = Panels<T>(kernels_, P, 4 * H);
     }
-    dc_[d] = zeroed(p_.batch * H);
-    for (int64_t r = 0; grads_.dc_n && r < p_.batch; ++r)
-      std::memcpy(dc_[d].get() + r * H, static_cast<const T*>(grads_.dc_n) + (d * p_.batch + rows_.user_row(r)) * H,
-                  H * sizeof(T));
+    dc_[d] = Buffer<T>(p_.batch * H);
+    this->fill_final_dc(d, dc_[d].get(), H);
     if (shape_.reads_h_prev) past_h_[d] = Buffer<T>(p_.batch * H);
     if (shape_.reads_h_prev && shape_.output_cell) kept_c_[d] = Buffer<T>(p_.total * H);
     if (p_.projection) {
@@ -232,7 +211,7 @@ class RowwiseBackward {
       if (in_.recurrent_scale) {
         const T *scale = history_.scale(d, r), *h = state_at(r);
         T* ds = static_cast<T*>(out_.drecurrent_scale);
-        if (ds) ds += (d * p_.batch + rows_.user_row(r)) * P;
+        if (ds) ds += this->state_row(d, r) * P;
         for (int64_t j = 0; j < P; ++j) {
           if (ds) ds[j] += dh[j] * h[j];
           dh[j] *= scale[j];
@@ -257,11 +236,11 @@ class RowwiseBackward {
       const int64_t r = mine.begin + i;
       T* dh = x.dh[i];
       if (grads_.dh_n && history_.ends(d, t, r)) {
-        const T* last = static_cast<const T*>(grads_.dh_n) + (d * p_.batch + rows_.user_row(r)) * P;
-        for (int64_t j = 0; j < P; ++j) dh[j] += last[j];
+        const T* dh_n = this->dh_n(d, r);
+        for (int64_t j = 0; j < P; ++j) dh[j] += dh_n[j];
       }
       if (grads_.dy.data) {
-        const T* dy = static_cast<const T*>(grads_.dy.data) + rows_.at(grads_.dy, t, r) + d * P;
+        const T* dy = this->dy(d, t, r);
         for (int64_t j = 0; j < P; ++j) dh[j] += dy[j];
       }
     }
@@ -286,7 +265,7 @@ class RowwiseBackward {
     T* c_new = !shape_.reads_h_prev ? history_.cell(d, t, r)
                : kept_c_[d].get()   ? kept_c_[d].get() + at * H
                                     : x.c_new[i];
-    return {gates(d, t, r),
+    return {this->kept_gates(d, t, r),
             nullptr,
             history_.c_before(d, t, r),
             nullptr,
@@ -296,7 +275,7 @@ class RowwiseBackward {
 
   void step(int d, int64_t t, Range mine, int member) {
     Scratch& x = scratch_[member];
-    const int64_t n = std::max<int64_t>(0, std::min(mine.end, rows_.count(t)) - mine.begin);
+    const int64_t n = this->active(mine, t);
     gradient_of_h(d, t, mine, n, x);
     T* const* dh = unproject(d, t, mine, n, x);
     for (int64_t i = 0; i < n; ++i) {
@@ -358,24 +337,21 @@ class RowwiseBackward {
     Scratch& x = scratch_[member];
     int64_t linked = 0;
     for (int64_t i = 0; i < mine.size(); ++i) {
-      const int64_t r = mine.begin + i, length = rows_.length(r), first = p_.reversed(d) ? length - 1 : 0;
-      const int64_t user = d * p_.batch + rows_.user_row(r);
-      const bool cut = length > 0 && history_.cut_before(d, first, r);
-      if (out_.dc0 && cut) std::memset(static_cast<T*>(out_.dc0) + user * H, 0, H * sizeof(T));
-      if (out_.dc0 && !cut) std::memcpy(static_cast<T*>(out_.dc0) + user * H, dc_[d].get() + r * H, H * sizeof(T));
-      if (length == 0 || cut) continue;
+      const int64_t r = mine.begin + i;
+      const bool cut = rows_.length(r) > 0 && !this->begins(d, r);
+      if (out_.dc0) std::memcpy(this->dc0(d, r), cut ? history_.zeros() : dc_[d].get() + r * H, H * sizeof(T));
+      if (!this->begins(d, r)) continue;
       x.linked[linked] = i;
-      x.a[linked++] = drecurrent(d, first, r);
+      x.a[linked++] = drecurrent(d, this->first_step(d, r), r);
     }
     if (!out_.dh0 && !out_.drecurrent_scale) return;
     through_next_step(d, mine, mine.size(), linked, [&](int64_t r) { return history_.initial_h(d, r); }, x);
     const int64_t P = p_.output();
     for (int64_t i = 0; out_.dh0 && i < mine.size(); ++i) {
-      const int64_t r = mine.begin + i, at = (d * p_.batch + rows_.user_row(r)) * P;
-      const T* from = x.dh[i];
+      const int64_t r = mine.begin + i;
       // a row without steps hands h0 on
-      if (rows_.length(r) == 0 && grads_.dh_n) from = static_cast<const T*>(grads_.dh_n) + at;
-      std::memcpy(static_cast<T*>(out_.dh0) + at, from, P * sizeof(T));
+      const T* from = rows_.length(r) == 0 && grads_.dh_n ? this->dh_n(d, r) : x.dh[i];
+      std::memcpy(this->dh0(d, r), from, P * sizeof(T));
     }
   }
 

@@ -2,10 +2,9 @@
 
 #include <vector>
 
-#include "core/reserve.h"
-#include "cpu/history.h"
 #include "cpu/layer.h"
 #include "cpu/panels.h"
+#include "cpu/pass.h"
 #include "cpu/round.h"
 #include "cpu/rowwise.h"
 #include "cpu/shards.h"
@@ -13,23 +12,15 @@
 namespace fused_lstm::cpu {
 namespace {
 
-// Rows that are projected together, at least, if there are so many.
-constexpr int64_t kChunkRows = 96;
-
 template <class T>
-class RowwiseForward {
+class RowwiseForward : ForwardPass<T> {
  public:
   RowwiseForward(const Problem& p, const Rows& rows, const LayerInputs& in, const ForwardOutputs& out, int members)
-      : p_(p),
+      : ForwardPass<T>(p, rows, in, out),
         H(p.hidden),
-        rows_(rows),
-        in_(in),
-        out_(out),
         shape_(kCellShapes[p.cell]),
         kernels_(isa().kernels<T>()),
         maths_(p, kernels_),
-        state_(p.save_for_backward ? 0 : p.directions() * p.batch * p.padded_hidden()),
-        history_(p, rows, in, out.y, cells(), p.save_for_backward),
         members_(members) {
     const int64_t recurrent = shape_.output_cell ? 3 * H : 4 * H;
     for (int d = 0; d < p.directions(); ++d) {
@@ -48,31 +39,30 @@ class RowwiseForward {
   void run(const Parallel& parallel) {
     std::vector<Scratch> scratch;
     for (int i = 0; i < members_; ++i) scratch.push_back(Scratch(*this));
-    if (p_.save_for_backward)  // padding must not hold what memory happened to hold
-      std::memset(out_.reserve, 0, p_.directions() * rows_.capacity() * 5 * p_.padded_hidden() * sizeof(T));
     auto body = [&](const Member& m) {
       for (int d = 0; d < p_.directions(); ++d) pack(d, m);
+      this->clear_unused(4 * H, H, m);
       m.sync();
       const Range mine = rows_of_member(p_, rows_, m);
       for (int d = 0; d < p_.directions(); ++d) run_rows(d, mine, scratch[m.index]);
     };
     run_team(parallel, members_, body);
-    for (int d = 0; d < p_.directions(); ++d) finish(d);
+    this->finish();
   }
 
  private:
   struct Scratch {
-    RowBuffer<T> gates, recurrent, scaled, c_new, unprojected;
-    Buffer<T> shown;
+    RowBuffer<T> recurrent, scaled, c_new, unprojected;
+    Buffer<T> gates, shown;
     std::vector<const T*> a, h_prev;
     std::vector<T*> projected, out;
 
     explicit Scratch(const RowwiseForward& f)
-        : gates(f.p_.save_for_backward ? 0 : f.chunk_capacity(), 4 * f.H),
-          recurrent(f.p_.batch, 4 * f.H),
+        : recurrent(f.p_.batch, 4 * f.H),
           scaled(f.in_.recurrent_scale ? f.p_.batch : 0, f.p_.output()),
           c_new(f.p_.batch, f.H),
           unprojected(f.p_.projection ? f.p_.batch : 0, f.H),
+          gates(f.chunk_gates()),
           shown(f.H),
           a(f.chunk_capacity()),
           h_prev(f.p_.batch),
@@ -80,37 +70,18 @@ class RowwiseForward {
           out(f.p_.batch) {}
   };
 
-  const Problem& p_;
+  using ForwardPass<T>::p_;
+  using ForwardPass<T>::in_;
+  using ForwardPass<T>::rows_;
+  using ForwardPass<T>::history_;
   const int64_t H;
-  const Rows& rows_;
-  const LayerInputs& in_;
-  const ForwardOutputs& out_;
   const CellShape& shape_;
   const Kernels<T>& kernels_;
   const RowMaths<T> maths_;
-  Buffer<T> state_;  // inference: the running cell state
-  T* cells_[2] = {};
-  History<T> history_;
   const int members_;
   Panels<T> input_[2], recurrent_[2], output_[2], projection_[2];
   RowParams<T> params_[2];
   Buffer<T> bias_[2];
-
-  T* const* cells() {
-    const ReserveLayout reserve(p_, rows_.capacity());
-    for (int d = 0; d < p_.directions(); ++d)
-      cells_[d] = p_.save_for_backward ? static_cast<T*>(out_.reserve) + reserve.cells(d)
-                                       : state_.get() + d * p_.batch * p_.padded_hidden();
-    return cells_;
-  }
-  int64_t chunk_capacity() const { return kChunkRows + p_.batch; }
-  int64_t active(Range mine, int64_t t) const {
-    return std::max<int64_t>(0, std::min(mine.end, rows_.count(t)) - mine.begin);
-  }
-  T* reserve_gates(int d, int64_t t, int64_t r) const {
-    const ReserveLayout reserve(p_, rows_.capacity());
-    return static_cast<T*>(out_.reserve) + reserve.gates(d) + rows_.compact(t, r) * p_.gate_width();
-  }
 
   void pack(int d, const Member& m) {
     const DirectionWeights& w = in_.weights[d];
@@ -128,29 +99,20 @@ class RowwiseForward {
   }
 
   void run_rows(int d, Range mine, Scratch& x) {
-    if (!p_.save_for_backward)
-      for (int64_t r = mine.begin; r < mine.end; ++r)
-        std::memcpy(history_.cell(d, 0, r), history_.initial_c(d, r), p_.padded_hidden() * sizeof(T));
-    for (int64_t k = 0; k < p_.steps;) {
-      int64_t n = 0, end = k;
-      do {
-        const int64_t t = history_.step(d, end++);
-        for (int64_t i = 0; i < active(mine, t); ++i, ++n) {
-          x.a[n] = static_cast<const T*>(in_.x.data) + rows_.at(in_.x, t, mine.begin + i);
-          x.projected[n] = p_.save_for_backward ? reserve_gates(d, t, mine.begin + i) : x.gates[n];
-        }
-      } while (end < p_.steps && n + mine.size() <= kChunkRows);
+    this->start_in_place(d, mine);
+    for (int64_t k = 0, end; k < p_.steps;) {
+      int64_t n = this->fill_chunk(d, mine, k, end, x.gates.get(), x.a.data(), x.projected.data());
       product(input_[d], x.a.data(), n, x.projected.data());
       for (n = 0; k < end; ++k) {
         const int64_t t = history_.step(d, k);
         step(d, t, mine, x.projected.data() + n, x);
-        n += active(mine, t);
+        n += this->active(mine, t);
       }
     }
   }
 
   void step(int d, int64_t t, Range mine, T* const* gates, Scratch& x) {
-    const int64_t n = active(mine, t), width = p_.output();
+    const int64_t n = this->active(mine, t), width = p_.output();
     for (int64_t i = 0; i < n; ++i) {
       x.h_prev[i] = history_.h_before(d, t, mine.begin + i);
       if (!in_.recurrent_scale) continue;
@@ -180,27 +142,12 @@ class RowwiseForward {
   }
 
   Row<T> row(int d, int64_t t, int64_t r, T* gates, int64_t i, const Scratch& x) const {
-    const bool kept = p_.save_for_backward || history_.cut_before(d, t, r);  // else in place
     return {gates,
             x.recurrent[i],
-            kept ? history_.c_before(d, t, r) : history_.cell(d, t, r),
+            this->cell_before(d, t, r),
             history_.h_before(d, t, r),
             shape_.inputs ? history_.cell_inputs(d, t, r) : nullptr,
             x.c_new[i]};
-  }
-
-  void finish(int d) {
-    const int64_t width = p_.output();
-    for (int64_t r = 0; r < p_.batch; ++r) {
-      const int64_t length = rows_.length(r), user = d * p_.batch + rows_.user_row(r);
-      const int64_t last = p_.reversed(d) ? 0 : length - 1;
-      const T* h = length ? history_.y(d, last, r) : history_.initial_h(d, r);
-      const T* c = length ? history_.cell(d, last, r) : history_.initial_c(d, r);
-      std::memcpy(static_cast<T*>(out_.h_n) + user * width, h, width * sizeof(T));
-      std::memcpy(static_cast<T*>(out_.c_n) + user * H, c, H * sizeof(T));
-      for (int64_t t = length; !rows_.is_packed() && t < p_.steps; ++t)
-        std::memset(history_.y(d, t, r), 0, width * sizeof(T));
-    }
   }
 };
 
