@@ -38,13 +38,7 @@ def fresh() -> tuple[Model, torch.Tensor]:
 def alone(steps: int = 0) -> Model:
     """The model after some optimiser steps on the whole batch, and a backward."""
     model, x = fresh()
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
-    for _ in range(steps):
-        optimizer.zero_grad()
-        model(x).backward()
-        optimizer.step()
-    optimizer.zero_grad()
-    model(x).backward()
+    train(model, x, steps)
     return model
 
 

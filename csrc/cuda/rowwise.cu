@@ -213,14 +213,7 @@ struct OutputBackwardBody {
   // Gradient of the normalised cell, or (without a norm, when it is part of dc_new already) nothing of use.
   FUSED_LSTM_ROW_BODY C unit(const Row& r, const Norm<C>& norm, C c_new, int64_t row, int64_t b, int64_t u) const {
     const int64_t H = l.hidden, i = b * H + u;
-    C dh = l.projected ? value_at<S>(g.dunprojected, i) : gradient_of_h<S>(l, g, r, row, b, u);
-    C dc = C(0);
-    if (r.ends) {
-      if (g.dc_n) dc = read<S>(g.dc_n, i);
-    } else if (!r.cut_after) {
-      dc = sum_at<S>(g.dc_state, i);
-      if (parts.zoneout) dh += sum_at<S>(g.dh_bypass, i);
-    }
+    auto [dh, dc] = gradient_of_state<S>(l, g, r, parts.zoneout, row, b, u);
     if (parts.zoneout) {
       const C k_h = keep<S>(l, row, 0, u), k_c = keep<S>(l, row, 1, u);
       sum_at<S>(g.dh_bypass, i) = dh - dh * k_h, sum_at<S>(w.past_c, i) = dc - dc * k_c;

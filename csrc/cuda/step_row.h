@@ -74,6 +74,23 @@ FUSED_LSTM_HD Compute<S> gradient_of_h(const StepwiseLayer& l, const StepBackwar
   return dh + through;
 }
 
+// Gradients that reach h (before its projection) and c of unit u at step t; `bypass`: some of h's passes by the gates.
+template <class C>
+struct StateGradient {
+  C h, c;
+};
+template <class S>
+FUSED_LSTM_HD StateGradient<Compute<S>> gradient_of_state(const StepwiseLayer& l, const StepBackward& g, const Row& r,
+                                                          bool bypass, int64_t row, int64_t b, int64_t u) {
+  using C = Compute<S>;
+  const int64_t i = b * l.hidden + u;
+  C dh = l.projected ? value_at<S>(g.dunprojected, i) : gradient_of_h<S>(l, g, r, row, b, u);
+  if (r.ends) return {dh, g.dc_n ? read<S>(g.dc_n, i) : C(0)};
+  if (r.cut_after) return {dh, C(0)};
+  if (bypass) dh += sum_at<S>(g.dh_bypass, i);
+  return {dh, sum_at<S>(g.dc_state, i)};
+}
+
 // In reverse a short row's first step is not everybody's: the next product will overwrite what it left.
 template <class S>
 FUSED_LSTM_HD void keep_first(const StepwiseLayer& l, const StepPlace& p, const StepBackward& g, int64_t b, int64_t j) {

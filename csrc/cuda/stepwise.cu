@@ -133,14 +133,7 @@ struct BackwardBody {
       if (!l.projected) keep_first<S>(l, p, g, b, u);
       return;
     }
-    C dh = l.projected ? value_at<S>(g.dunprojected, i) : gradient_of_h<S>(l, g, r, row, b, u);
-    C dc = C(0);
-    if (r.ends) {
-      if (g.dc_n) dc = read<S>(g.dc_n, i);
-    } else if (!r.cut_after) {
-      dc = sum_at<S>(g.dc_state, i);
-      if (Cell::kReadsHPrev) dh += sum_at<S>(g.dh_bypass, i);
-    }
+    const auto [dh, dc] = gradient_of_state<S>(l, g, r, Cell::kReadsHPrev, row, b, u);
     const C c_prev = cell_before<S>(l, p, g.cells, r, b, u);
     const C* s = static_cast<const C*>(g.gates) + (row * H + u) * 4;
     const CellGrad<C> d = Cell::backward(Gates<C>{s[0], s[1], s[2], s[3]}, c_prev, value_at<S>(g.cells, row * H + u),

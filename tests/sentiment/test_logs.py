@@ -29,8 +29,8 @@ def test_history_and_tensorboard(easy_tsv, tmp_path):
     assert told == pytest.approx([float(row["dev_loss"]) for row in rows], rel=1e-6)
 
 
-def test_the_same_command_goes_on(easy_tsv, tmp_path, monkeypatch, capsys):
-    assert main(words(easy_tsv, tmp_path / "whole")) == 0
+def die_after_20_steps(arguments):
+    """Runs the command until it is gone in the middle of an epoch."""
     step, left = Loop._train_on, iter(range(20))
 
     def dying(self, work):
@@ -38,10 +38,14 @@ def test_the_same_command_goes_on(easy_tsv, tmp_path, monkeypatch, capsys):
             raise SystemExit
         return step(self, work)
 
-    monkeypatch.setattr(Loop, "_train_on", dying)
-    with pytest.raises(SystemExit):
-        main(words(easy_tsv, tmp_path / "cut"))
-    monkeypatch.setattr(Loop, "_train_on", step)
+    with pytest.MonkeyPatch.context() as patched, pytest.raises(SystemExit):
+        patched.setattr(Loop, "_train_on", dying)
+        main(arguments)
+
+
+def test_the_same_command_goes_on(easy_tsv, tmp_path, capsys):
+    assert main(words(easy_tsv, tmp_path / "whole")) == 0
+    die_after_20_steps(words(easy_tsv, tmp_path / "cut"))
     assert len(list((tmp_path / "cut" / "checkpoints").iterdir())) == 2
     assert main([*words(easy_tsv, tmp_path / "cut"), "--lr", "0.5"]) == 1
     assert "unfinished run with other settings or data (lr was 0.002, is 0.5)" in capsys.readouterr().err
@@ -53,17 +57,7 @@ def test_the_same_command_goes_on(easy_tsv, tmp_path, monkeypatch, capsys):
     assert not (tmp_path / "cut" / "checkpoints").exists()
 
 
-def test_fresh_starts_anew(easy_tsv, tmp_path, monkeypatch, capsys):
-    step, left = Loop._train_on, iter(range(20))
-
-    def dying(self, work):
-        if next(left, None) is None:
-            raise SystemExit
-        return step(self, work)
-
-    monkeypatch.setattr(Loop, "_train_on", dying)
-    with pytest.raises(SystemExit):
-        main(words(easy_tsv, tmp_path / "run"))
-    monkeypatch.setattr(Loop, "_train_on", step)
+def test_fresh_starts_anew(easy_tsv, tmp_path, capsys):
+    die_after_20_steps(words(easy_tsv, tmp_path / "run"))
     assert main([*words(easy_tsv, tmp_path / "run"), "--lr", "0.01", "--fresh"]) == 0
     assert "continued" not in capsys.readouterr().out
