@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import IO, Any
 
 import torch
+from native_module import package_with_emulated_tiles
 
 import fused_lstm  # noqa: F401  (registers the operators)
-from native_module import package_with_emulated_tiles
 
 ISAS: list[str] = torch.ops.fused_lstm.cpu_isas().split(",")
 
@@ -50,7 +50,7 @@ class Worker:
         self.isa = isa
         # malloc'd memory is never zero in there, and what the kernels allocate is NaN (see serve)
         environment = {**os.environ, "FUSED_LSTM_CPU_ISA": isa, "MALLOC_PERTURB_": "165"}
-        environment["PYTHONPATH"] = os.pathsep.join(sys.path)
+        environment["PYTHONPATH"] = os.pathsep.join([*[str(folder)] * (folder is not None), *sys.path])
         environment.setdefault("OMP_WAIT_POLICY", "passive")  # tests share the machine with other processes
         command = [sys.executable, "-c", "import isa_worker; isa_worker.serve()"]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}

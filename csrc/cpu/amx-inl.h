@@ -37,8 +37,7 @@ struct PointedRows {
     BFloat16* to = room;
     for (int64_t k = whole; k < depth; k += kTileDepth)
       for (int64_t i = 0; i < kTileRows; ++i, to += kTileDepth)
-        _mm512_storeu_si512(to,
-                            _mm512_maskz_loadu_epi16(first_halves(depth - k), rows[row + i] + column + from + k));
+        _mm512_storeu_si512(to, _mm512_maskz_loadu_epi16(first_halves(depth - k), rows[row + i] + column + from + k));
     return {rows[row] + column + from, apart, kTileDepth, whole, room};
   }
 };
@@ -110,8 +109,9 @@ INLINE void for_each_sum(const Factor<Left>* factors, int count, int64_t n, int 
     const int64_t last = n - kTileRows, middle = row + kTileRows;
     const int64_t begin[] = {std::min(row, last), std::min(middle, last)};
     for (int v = 0; v < vectors; v += 2) {
-      const auto sum = two ? vectors - v > 1 ? sum_tiles<2, 2, Left> : sum_tiles<2, 1, Left>
-                           : vectors - v > 1 ? sum_tiles<1, 2, Left> : sum_tiles<1, 1, Left>;
+      const auto sum = two               ? vectors - v > 1 ? sum_tiles<2, 2, Left> : sum_tiles<2, 1, Left>
+                       : vectors - v > 1 ? sum_tiles<1, 2, Left>
+                                         : sum_tiles<1, 1, Left>;
       sum(tiles, factors, count, begin, vectors, v, room, sums);
     }
     for (int64_t r = row; r < std::min(n, middle); ++r) body(r, sums + (r - begin[0]) * kSumsWidth);
@@ -164,8 +164,7 @@ void pack_tile_columns(const BFloat16* src, int64_t ld, int64_t k, int64_t begin
       for (int64_t i = 0, row = block * kTileDepth; i < 16; ++i, row += 2) {
         const BFloat16* even = src + row * ld + begin + column;
         pairs[i] = row < k ? zero_extended(_mm256_maskz_loadu_epi16(inside, even)) : _mm512_setzero_si512();
-        if (row + 1 < k)
-          pairs[i] = _mm512_or_si512(pairs[i], (Word)widen(_mm256_maskz_loadu_epi16(inside, even + ld)));
+        if (row + 1 < k) pairs[i] = _mm512_or_si512(pairs[i], (Word)widen(_mm256_maskz_loadu_epi16(inside, even + ld)));
       }
       transpose_pairs(pairs);
       BFloat16* to = dst + (column / kTileRows * deep + block) * kTile;

@@ -68,8 +68,8 @@ std::vector<float> products(const Bf16Kernels& kernels, const std::vector<BFloat
   by_rows.c = c;
   kernels.gemm(by_rows);
   kernels.pack_columns(left.data(), kRows, kDepth, 0, kRows, packed.data());
-  kernels.gemm_packed({kRows, pairs_of(kDepth), packed.data(), panel.data(), 4, false,
-                       sums.data() + kRows * kColumns, kColumns});
+  kernels.gemm_packed(
+      {kRows, pairs_of(kDepth), packed.data(), panel.data(), 4, false, sums.data() + kRows * kColumns, kColumns});
   return sums;
 }
 

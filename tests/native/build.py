@@ -62,7 +62,7 @@ def build_emulated() -> Path:
 
 
 def build_amx() -> Path:
-    """A copy of the package whose library emulates the tiles of AMX, brought up to date: the folder to import it from."""
+    """A copy of the package whose library emulates the tiles of AMX, brought up to date: where to import it from."""
     os.environ.setdefault("FUSED_LSTM_WERROR", "1")
     product = _setup()
     steps, torch = product.Build(), product.Torch.find()
