@@ -301,6 +301,8 @@ def sources(*folders: str) -> list[str]:
 def compile_kernels(build: Build) -> list[str]:
     """Objects of csrc/core, csrc/cpu and the plan for CUDA: without a path to torch, which they must not need."""
     left_out = {f"csrc/cpu/isa_{isa}.cpp" for isa in ISAS if isa not in build.compiler.isas}
+    if not build.compiler.bf16:
+        left_out.add("csrc/cpu/amx.cpp")
     flags = {f"csrc/cpu/isa_{isa}.cpp": flags for isa, flags in ISAS.items()}
     missing = [] if build.compiler.x86 else ["-DFUSED_LSTM_ONLY_SCALAR"]
     flags["csrc/cpu/dispatch.cpp"] = missing + ([] if build.compiler.bf16 else ["-DFUSED_LSTM_NO_AVX512_BF16"])
@@ -333,7 +335,7 @@ def build_info(build: Build, torch: Torch, cuda: Cuda | None, version: str) -> d
         "commit": commit(),
         "build": build.kind,
         "compiler": build.compiler.description,
-        "isas": build.compiler.isas,
+        "isas": [*build.compiler.isas, *["amx_bf16"] * build.compiler.bf16],
         "torch_headers": torch.version,
         "torch_target": ".".join(map(str, TORCH_TARGET)),
         "cuda": cuda.version if cuda else None,

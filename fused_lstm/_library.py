@@ -67,7 +67,7 @@ def _load_cuda(built_with: str | None, library: Path) -> str | None:
 
 
 def cpu_isa() -> str:
-    """Returns the instruction set of the CPU kernels that run here: "scalar", "avx2", "avx512" or "avx512_bf16"."""
+    """Returns the instruction set of the kernels: "scalar", "avx2", "avx512", "avx512_bf16" or "amx_bf16"."""
     return torch.ops.fused_lstm.cpu_isa()
 
 

@@ -19,12 +19,12 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))  # for `benchmarks`; l
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """avx512_bf16 differs from avx512 in bfloat16 alone: other dtypes are not asked twice."""
+    """avx512_bf16 and amx_bf16 differ from avx512 in bfloat16 alone: other dtypes are not asked again."""
     others = (torch.float32, torch.float64, torch.float16)
     twice = []
     for item in items:
         params = getattr(getattr(item, "callspec", None), "params", {})
-        if params.get("isa") == "avx512_bf16" and params.get("dtype") in others:
+        if params.get("isa") in ("avx512_bf16", "amx_bf16") and params.get("dtype") in others:
             twice.append(item)
     config.hook.pytest_deselected(items=twice)
     dropped = set(twice)

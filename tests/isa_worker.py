@@ -13,9 +13,11 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import IO, Any
 
 import torch
+from native_module import package_with_emulated_tiles
 
 import fused_lstm  # noqa: F401  (registers the operators)
 
@@ -43,14 +45,16 @@ def _send(file: IO[bytes], value: Any) -> None:
 
 
 class Worker:
-    def __init__(self, isa: str) -> None:
+    def __init__(self, isa: str, folder: Path | None = None) -> None:
+        """Imports what is in `folder` first."""
         self.isa = isa
         # malloc'd memory is never zero in there, and what the kernels allocate is NaN (see serve)
         environment = {**os.environ, "FUSED_LSTM_CPU_ISA": isa, "MALLOC_PERTURB_": "165"}
-        environment["PYTHONPATH"] = os.pathsep.join(sys.path)
+        environment["PYTHONPATH"] = os.pathsep.join([*[str(folder)] * (folder is not None), *sys.path])
         environment.setdefault("OMP_WAIT_POLICY", "passive")  # tests share the machine with other processes
         command = [sys.executable, "-c", "import isa_worker; isa_worker.serve()"]
-        self._process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        self._process = subprocess.Popen(command, env=environment, cwd=folder, **pipes)
         atexit.register(self._process.kill)
         answered = self(current_isa)
         assert answered == isa, f"{isa} was asked for, but {answered} runs"
@@ -75,9 +79,10 @@ def _workers() -> dict[str, Worker]:
 
 
 def worker(isa: str) -> Worker:
-    """The process of that ISA, started when it is first needed."""
+    """The process of that ISA, started when it is first needed; of amx_bf16 on any machine, where need be emulated."""
     if isa not in _workers():
-        _workers()[isa] = Worker(isa)
+        emulated = isa == "amx_bf16" and isa not in ISAS
+        _workers()[isa] = Worker(isa, package_with_emulated_tiles() if emulated else None)
     return _workers()[isa]
 
 

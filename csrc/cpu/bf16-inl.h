@@ -189,16 +189,18 @@ void pack_transposed_halves(const BFloat16* w, int64_t ld, int64_t valid, int64_
     UNROLL for (int u = 0; u < 16; ++u)
       rows[u] = u < valid ? _mm512_maskz_loadu_epi16(inside, w + u * ld + i) : _mm512_setzero_si512();
     transpose_pairs(rows);
-    const int64_t pairs = pairs_of(k - i);
-    UNROLL for (int u = 0; u < 16; ++u) {
-      if (u < pairs) _mm512_storeu_si512(dst + (i / 2 + u) * dst_stride, rows[u]);
-    }
+    UNROLL for (int u = 0; u < 16; ++u)
+      _mm512_storeu_si512(dst + (i / 2 + u) * dst_stride, rows[u]);
   }
 }
 
 void pack_half_pairs(const BFloat16* const* rows, int64_t n, int64_t begin, int64_t valid, int64_t width,
                      BFloat16* dst) {
-  for (int64_t i = 0; i < n; i += 2, dst += 2 * width) {
+  for (int64_t i = 0; i < 2 * padded_pairs(n); i += 2, dst += 2 * width) {
+    if (i >= n) {
+      std::memset(dst, 0, 2 * width * sizeof(BFloat16));
+      continue;
+    }
     const BFloat16* even = rows[i] + begin;
     const BFloat16* odd = i + 1 < n ? rows[i + 1] + begin : nullptr;
     for (int64_t j = 0; j < width; j += 16) {

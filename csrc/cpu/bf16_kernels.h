@@ -2,9 +2,9 @@
 // The table of a CPU that multiplies pairs of bfloat16 (AVX512-BF16): products of bfloat16 rows with bfloat16 panels,
 // summed in float32. As in kernels.h, row arguments are arrays of n pointers; here L is 16.
 //
-// The instruction takes two neighbours along k at a time, so panels are [pairs][vectors * L][2], pairs = ceil(k / 2);
-// what an odd k lacks is zero in the panel and not read from a row. It adds the second product of a pair first, rounds
-// after each, and takes denormal operands and results for zero.
+// The instruction takes two neighbours along k at a time, so panels are [pairs][vectors * L][2]; what an odd k lacks is
+// zero in the panel and not read from a row, and more zeros follow up to whole tiles of AMX. It adds the second product
+// of a pair first, rounds after each, and takes denormal operands and results for zero.
 
 #include <cstdint>
 
@@ -14,6 +14,8 @@ namespace fused_lstm::cpu {
 
 constexpr int kBf16Lanes = 16;
 inline int64_t pairs_of(int64_t k) { return (k + 1) / 2; }
+// of a panel
+inline int64_t padded_pairs(int64_t k) { return (pairs_of(k) + 15) / 16 * 16; }
 
 // c[r][c_begin ...] (=, or += when accumulating) a[r][a_begin ... a_begin+k) * panel [+ bias], whole vectors
 struct Bf16GemmArgs {
@@ -100,9 +102,9 @@ struct Bf16Kernels {
   void (*dot4)(const Bf16DotArgs&);
   void (*cell_forward)(const Bf16CellForwardArgs&);
   void (*cell_backward)(const Bf16CellBackwardArgs&);
-  // dst[pair][L][2] = w[u][k] for `valid` rows u of w (ld apart), zero for the rest; pairs are dst_stride apart
+  // dst[padded pair][L][2] = w[u][k] for `valid` rows u of w (ld apart), zero for the rest; pairs are dst_stride apart
   void (*pack_transposed)(const BFloat16* w, int64_t ld, int64_t valid, int64_t k, BFloat16* dst, int64_t dst_stride);
-  // dst[pair][width][2] = rows[2 * pair + 0, 1][begin ... begin+valid), zero beyond; width a multiple of L
+  // dst[padded pair][width][2] = rows[2 * pair + 0, 1][begin ... begin+valid), zero beyond; width a multiple of L
   void (*pack_row_pairs)(const BFloat16* const* rows, int64_t n, int64_t begin, int64_t valid, int64_t width,
                          BFloat16* dst);
   // columns [begin, begin+m) of k rows, ld apart, as gemm_packed wants them: packed_columns_size elements

@@ -19,7 +19,7 @@ int64_t Bf16OuterSum::padded_columns() const {
 
 void Bf16OuterSum::allocate() {
   if (count_ == 0 || n_ == 0) return;
-  packed_right_ = Buffer<BFloat16>(2 * padded_columns() * 2 * pairs_of(std::min(kDepth, n_)));
+  packed_right_ = Buffer<BFloat16>(2 * padded_columns() * 2 * padded_pairs(std::min(kDepth, n_)));
   packed_left_ = Buffer<BFloat16>(members_ * left_size());
   sums_ = Buffer<float>(m_ * padded_columns());
 }
@@ -29,7 +29,7 @@ void Bf16OuterSum::pack_block(int64_t row, int64_t depth, BFloat16* to, const Me
   for (int64_t i = mine.begin; i < mine.end; ++i) {
     const Panel p = panel(i);
     kernels_.pack_row_pairs(rights_[p.right].rows + row, depth, p.column, p.valid, p.width,
-                            to + p.at * 2 * pairs_of(depth));
+                            to + p.at * 2 * padded_pairs(depth));
   }
 }
 
@@ -41,7 +41,7 @@ void Bf16OuterSum::multiply_block(int64_t begin, int64_t depth, const BFloat16* 
     kernels_.pack_columns(left_ + begin * ld_, ld_, depth, m, rows, left);
     for (int64_t i = 0; i < all_panels(); ++i) {
       const Panel p = panel(i);
-      kernels_.gemm_packed({rows, pairs_of(depth), left, right + p.at * 2 * pairs_of(depth),
+      kernels_.gemm_packed({rows, pairs_of(depth), left, right + p.at * 2 * padded_pairs(depth),
                             static_cast<int>(p.width / kBf16Lanes), begin > 0, sums_.get() + m * ld + p.at, ld});
     }
   }
@@ -68,7 +68,7 @@ void Bf16OuterSum::run(const Member& member) const {
   for (int64_t begin = 0, block = 0; begin < n_; begin += kDepth, ++block) {
     const int64_t depth = std::min(kDepth, n_ - begin);
     // two buffers: whoever packs the next block cannot overtake a member that still reads this one
-    BFloat16* right = packed_right_.get() + (block % 2) * padded_columns() * 2 * pairs_of(std::min(kDepth, n_));
+    BFloat16* right = packed_right_.get() + (block % 2) * padded_columns() * 2 * padded_pairs(std::min(kDepth, n_));
     pack_block(begin, depth, right, member);
     member.sync();
     multiply_block(begin, depth, right, mine, left);

@@ -10,7 +10,7 @@ class Bf16Panels {
  public:
   Bf16Panels() = default;
   Bf16Panels(int64_t k, int64_t columns)
-      : k_(k), columns_(columns), data_(2 * pairs_of(k) * round_up(columns, kBf16Lanes)) {}
+      : k_(k), columns_(columns), data_(2 * padded_pairs(k) * round_up(columns, kBf16Lanes)) {}
 
   static constexpr int64_t kWidth = 4 * kBf16Lanes;
 
@@ -21,9 +21,9 @@ class Bf16Panels {
   int64_t valid(int64_t panel) const { return std::min(kWidth, columns_ - begin(panel)); }
   int64_t width(int64_t panel) const { return round_up(valid(panel), kBf16Lanes); }
   int vectors(int64_t panel) const { return static_cast<int>(width(panel) / kBf16Lanes); }
-  // from k = `depth` on, which is even
+  // from k = `depth` on, a multiple of 32
   BFloat16* at(int64_t panel, int64_t depth = 0) const {
-    return data_.get() + 2 * pairs_of(k_) * begin(panel) + depth * width(panel);
+    return data_.get() + 2 * padded_pairs(k_) * begin(panel) + depth * width(panel);
   }
 
  private:

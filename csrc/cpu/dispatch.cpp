@@ -7,6 +7,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "cpu/amx.h"
 #include "cpu/kernels.h"
 
 namespace fused_lstm::cpu {
@@ -17,7 +18,7 @@ extern const Kernels<double> kScalarDouble;
 extern const Kernels<float> kAvx2Float, kAvx512Float;
 extern const Kernels<double> kAvx2Double, kAvx512Double;
 #ifndef FUSED_LSTM_NO_AVX512_BF16
-extern const Bf16Kernels kAvx512Bf16;
+extern const Bf16Kernels kAvx512Bf16, kAmxBf16;
 #endif
 #endif
 
@@ -39,10 +40,12 @@ bool has_avx512_bf16() {  // by hand: old compilers know the instructions but no
   return has_avx512() && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 5 & 1);
 }
 constexpr Isa kAvx512AndBf16{"avx512_bf16", has_avx512_bf16, &kAvx512Float, &kAvx512Double, &kAvx512Bf16};
+bool has_amx_bf16() { return has_avx512_bf16() && amx_usable(); }
+constexpr Isa kAmx{"amx_bf16", has_amx_bf16, &kAvx512Float, &kAvx512Double, &kAmxBf16};
 #endif
 constexpr const Isa* kBestFirst[] = {
 #ifndef FUSED_LSTM_NO_AVX512_BF16
-    &kAvx512AndBf16,
+    &kAmx, &kAvx512AndBf16,
 #endif
     &kAvx512, &kAvx2, &kScalar};
 #else

@@ -8,6 +8,7 @@ usage: build.py     FUSED_LSTM_BUILD and the other variables of setup.py apply
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import sys
 import sysconfig
@@ -16,6 +17,7 @@ from types import ModuleType
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "fused_lstm_native"
+_LIBRARY = "csrc/binding/library.cpp"
 
 
 def directory() -> Path:
@@ -59,6 +61,29 @@ def build_emulated() -> Path:
     return library
 
 
+def build_amx() -> Path:
+    """A copy of the package whose library emulates the tiles of AMX, brought up to date: where to import it from."""
+    os.environ.setdefault("FUSED_LSTM_WERROR", "1")
+    product = _setup()
+    steps, torch = product.Build(), product.Torch.find()
+    objects = product.compile_kernels(steps)
+    objects += [steps.compile(s, product.torch_flags(torch)) for s in product.sources("binding") if s != _LIBRARY]
+    own = ["csrc/cpu/amx.cpp", "csrc/cpu/isa_avx512_bf16.cpp"]
+    objects = [o for o in objects if o.removeprefix(f"{steps.directory}/").removesuffix(".o") not in own]
+    steps.directory += "/amx"  # other objects of the same sources
+    info = json.dumps(product.build_info(steps, torch, None, "0"))
+    objects += [steps.compile(source, [*product.ISAS["avx512_bf16"], "-DFUSED_LSTM_EMULATE_AMX"]) for source in own]
+    objects += [steps.compile(_LIBRARY, [*product.torch_flags(torch), f'-DFUSED_LSTM_BUILD_INFO=R"json({info})json"'])]
+    package = directory() / "amx" / "fused_lstm"
+    package.mkdir(parents=True, exist_ok=True)
+    for path in (ROOT / "fused_lstm").iterdir():
+        if path.suffix != ".so" and not (package / path.name).is_symlink():
+            (package / path.name).symlink_to(path)
+    steps.link((package / "_C.so").relative_to(ROOT).as_posix(), objects, product.torch_only(torch))
+    steps.run("amx")
+    return package.parent
+
+
 def _setup() -> ModuleType:
     """setup.py as a module; found by path, since its folder on sys.path would hide an installed fused_lstm."""
     spec = importlib.util.spec_from_file_location("fused_lstm_setup", ROOT / "setup.py")
@@ -71,3 +96,4 @@ def _setup() -> ModuleType:
 if __name__ == "__main__":
     print(build())
     print(build_emulated())
+    print(build_amx())
