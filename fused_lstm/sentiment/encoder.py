@@ -14,6 +14,7 @@ from torch.nn.functional import dropout
 
 from .recurrent import State, make_layer
 from .tokens import PAD_ID
+from .word_vectors import WordVectors
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class EncoderSizes:
     layer_dropout: float = 0.0
     weight_dropout: float = 0.0
     recompute: bool = False
+    pair_buckets: int = 0
 
 
 class Encoder(nn.Module):
@@ -41,7 +43,7 @@ class Encoder(nn.Module):
     def __init__(self, sizes: EncoderSizes, backend: str) -> None:
         super().__init__()
         self.sizes = sizes
-        self.embedding = nn.Embedding(sizes.vocabulary, sizes.embedding, padding_idx=PAD_ID)
+        self.embedding = WordVectors(sizes.vocabulary, sizes.embedding, sizes.pair_buckets)
         directions = 2 if sizes.bidirectional else 1
         inputs = [sizes.embedding, *(hidden * directions for hidden in sizes.hiddens[:-1])]
         self.layers = nn.ModuleList(
@@ -59,6 +61,8 @@ class Encoder(nn.Module):
         nn.init.normal_(self.embedding.weight, std=embedding_std, generator=generator)
         with torch.no_grad():
             self.embedding.weight[PAD_ID] = 0
+            if self.embedding.pairs is not None:
+                self.embedding.pairs.zero_()
         for name, parameter in self.layers.named_parameters():
             if "weight_hh" in name:
                 for gate in parameter.data.chunk(4):

@@ -29,6 +29,9 @@ class ModelConfig:
     vocabulary: int = 0
     classes: int = 0
     embedding: int = setting(128, "size of a word vector", at_least(1))
+    pair_buckets: int = setting(
+        0, "vectors of pairs of words, found by hashing, to add to those of words; 0: none", at_least(0)
+    )
     hidden: int = setting(128, "LSTM units in each direction", at_least(1))
     layers: int = setting(1, "LSTM layers", at_least(1))
     last_hidden: int = setting(0, "units of the last layer; 0: as the others", at_least(0))
@@ -62,6 +65,7 @@ class ModelConfig:
             self.layer_dropout,
             self.weight_dropout,
             self.recompute,
+            self.pair_buckets,
         )
 
 
