@@ -56,7 +56,7 @@ class Encoder(nn.Module):
         """The size of one step of the output."""
         return self.sizes.hiddens[-1] * (2 if self.sizes.bidirectional else 1)
 
-    def initialise(self, generator: torch.Generator, forget_bias: float, embedding_std: float = 0.3) -> None:
+    def initialise(self, generator: torch.Generator, forget_bias: float, embedding_std: float) -> None:
         """Draws every parameter anew. The same generator state gives the same values with either backend."""
         nn.init.normal_(self.embedding.weight, std=embedding_std, generator=generator)
         with torch.no_grad():
@@ -83,7 +83,20 @@ class Encoder(nn.Module):
         resets: Tensor | None = None,
     ) -> tuple[Tensor, list[State]]:
         """``tokens`` (B, T) to the top layer's steps (B, T, F) and each layer's last (h, c)."""
-        x = locked_dropout(self._embed(tokens), self.sizes.input_dropout, self.training)
+        return self.read(self.look_up(tokens), states, lengths, resets)
+
+    def look_up(self, tokens: Tensor) -> Tensor:
+        """``tokens`` (B, T) to word vectors (B, T, E), after dropout."""
+        return locked_dropout(self._embed(tokens), self.sizes.input_dropout, self.training)
+
+    def read(
+        self,
+        x: Tensor,
+        states: list[State] | None = None,
+        lengths: Tensor | None = None,
+        resets: Tensor | None = None,
+    ) -> tuple[Tensor, list[State]]:
+        """The rest of `forward`, from word vectors on."""
         last = []
         for index, layer in enumerate(self.layers):
             if index:
