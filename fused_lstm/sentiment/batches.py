@@ -58,11 +58,15 @@ class NumberedTexts:
                 digest.update(piece.numpy().tobytes())
         return digest.hexdigest()
 
-    def batch(self, rows: Tensor) -> Batch:
-        """The texts at ``rows`` (B,), padded to the longest of them."""
-        lengths = self.lengths[rows]
+    def batch(self, rows: Tensor, share: float = 1.0) -> Batch:
+        """The texts at ``rows`` (B,), padded to the longest of them. ``share`` below 1: so much of each, from anywhere
+        in it, drawn with torch's random numbers."""
+        starts, lengths = self._starts[rows], self.lengths[rows]
+        if share < 1:
+            whole, lengths = lengths, (lengths * share).long().clamp(min=1)
+            starts = starts + (torch.rand(len(rows)) * (whole - lengths + 1)).long()
         steps = torch.arange(int(lengths.max()))
         inside = steps < lengths[:, None]
-        places = torch.where(inside, self._starts[rows][:, None] + steps, 0)
+        places = torch.where(inside, starts[:, None] + steps, 0)
         tokens = torch.where(inside, self._flat[places].to(torch.int64), PAD_ID)
         return Batch(tokens, lengths, self.labels[rows], rows)

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from .errors import UserError
-from .store import require_safetensors, write_atomically
+from .stored_files import require_safetensors, write_atomically
 
 FORMAT = "fused_lstm.sentiment.checkpoint/1"
 _NAME = re.compile(r"step-(\d{9})\.safetensors")

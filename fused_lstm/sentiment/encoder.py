@@ -14,6 +14,7 @@ from torch.nn.functional import dropout
 
 from .recurrent import State, make_layer
 from .tokens import PAD_ID
+from .word_vectors import WordVectors
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class EncoderSizes:
     layer_dropout: float = 0.0
     weight_dropout: float = 0.0
     recompute: bool = False
+    pair_buckets: int = 0
 
 
 class Encoder(nn.Module):
@@ -41,7 +43,7 @@ class Encoder(nn.Module):
     def __init__(self, sizes: EncoderSizes, backend: str) -> None:
         super().__init__()
         self.sizes = sizes
-        self.embedding = nn.Embedding(sizes.vocabulary, sizes.embedding, padding_idx=PAD_ID)
+        self.embedding = WordVectors(sizes.vocabulary, sizes.embedding, sizes.pair_buckets)
         directions = 2 if sizes.bidirectional else 1
         inputs = [sizes.embedding, *(hidden * directions for hidden in sizes.hiddens[:-1])]
         self.layers = nn.ModuleList(
@@ -54,11 +56,13 @@ class Encoder(nn.Module):
         """The size of one step of the output."""
         return self.sizes.hiddens[-1] * (2 if self.sizes.bidirectional else 1)
 
-    def initialise(self, generator: torch.Generator, forget_bias: float, embedding_std: float = 0.3) -> None:
+    def initialise(self, generator: torch.Generator, forget_bias: float, embedding_std: float) -> None:
         """Draws every parameter anew. The same generator state gives the same values with either backend."""
         nn.init.normal_(self.embedding.weight, std=embedding_std, generator=generator)
         with torch.no_grad():
             self.embedding.weight[PAD_ID] = 0
+            if self.embedding.pairs is not None:
+                self.embedding.pairs.zero_()
         for name, parameter in self.layers.named_parameters():
             if "weight_hh" in name:
                 for gate in parameter.data.chunk(4):
@@ -79,7 +83,20 @@ class Encoder(nn.Module):
         resets: Tensor | None = None,
     ) -> tuple[Tensor, list[State]]:
         """``tokens`` (B, T) to the top layer's steps (B, T, F) and each layer's last (h, c)."""
-        x = locked_dropout(self._embed(tokens), self.sizes.input_dropout, self.training)
+        return self.read(self.look_up(tokens), states, lengths, resets)
+
+    def look_up(self, tokens: Tensor) -> Tensor:
+        """``tokens`` (B, T) to word vectors (B, T, E), after dropout."""
+        return locked_dropout(self._embed(tokens), self.sizes.input_dropout, self.training)
+
+    def read(
+        self,
+        x: Tensor,
+        states: list[State] | None = None,
+        lengths: Tensor | None = None,
+        resets: Tensor | None = None,
+    ) -> tuple[Tensor, list[State]]:
+        """The rest of `forward`, from word vectors on."""
         last = []
         for index, layer in enumerate(self.layers):
             if index:

@@ -19,12 +19,14 @@ from .examples import DataError, RowProblems
 from .language_model_store import StoredLanguageModel, load_language_model
 from .logs import FolderLog
 from .model import SentimentClassifier
+from .model_folder import prepare_folder
 from .options import RunOptions
 from .predictor import number_examples
 from .reports.reporting import report_run
 from .reports.run_report import COMPOSE, RunReport
 from .splits import DEV, TRAIN
-from .store import ModelSettings, StoredModel, prepare_folder, require_safetensors, save, write_json
+from .store import CLASSIFIER, ModelSettings, StoredModel, save
+from .stored_files import require_safetensors, write_json
 from .training import EpochMetrics, Start, TrainResult, fit
 from .transfer import as_classifier, take_encoder
 from .vectors import Vectors, read_vectors
@@ -41,7 +43,7 @@ def run(dataset: Dataset, options: RunOptions, folder: Path, say: Say) -> RunRep
     Goes on where a run with the same data and settings was killed. None in processes that only help to train.
     """
     require_safetensors()
-    prepare_folder(folder)
+    prepare_folder(folder, CLASSIFIER)
     if is_main_process():
         write_json(folder / SETTINGS, options.nested())
     else:

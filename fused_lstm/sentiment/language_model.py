@@ -73,7 +73,7 @@ class LanguageModel(nn.Module):
 
     def initialise(self, generator: torch.Generator) -> None:
         """Draws every parameter anew."""
-        self.encoder.initialise(generator, self.config.forget_bias, embedding_std=0.1)
+        self.encoder.initialise(generator, self.config.forget_bias, 0.1)
         if self.config.softmax == "full":
             nn.init.zeros_(self.bias)
             return

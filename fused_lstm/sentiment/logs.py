@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
-from .store import write_text
+from .stored_files import write_text
 
 HISTORY = "history.csv"
 TENSORBOARD = "tensorboard"

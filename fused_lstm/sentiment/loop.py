@@ -59,6 +59,9 @@ class Task(Protocol):
     def loss(self, model: nn.Module, work: Any) -> tuple[Tensor, Tensor, int]:
         """What to minimise; what to report, a mean; and how many samples of all processes it is the mean of."""
 
+    def second_loss(self, model: nn.Module, work: Any) -> Tensor | None:
+        """What else to minimise in a step, given the gradients of its `loss`."""
+
     def evaluate(self, model: nn.Module) -> Score: ...
 
     def carried(self) -> dict[str, Tensor]:
@@ -157,6 +160,9 @@ class Loop:
         self.optimizer.zero_grad(set_to_none=True)
         loss, told, count = self.task.loss(self.model, work)
         self.accelerator.backward(loss)
+        second = self.task.second_loss(self.model, work)
+        if second is not None:
+            self.accelerator.backward(second)
         if self.settings.clip:
             nn.utils.clip_grad_norm_(self.task.module.parameters(), self.settings.clip)
         self.optimizer.step()

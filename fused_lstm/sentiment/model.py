@@ -12,7 +12,7 @@ from torch.nn.functional import dropout
 from .encoder import Encoder, EncoderSizes, drop_words, reversed_rows
 from .pooling import POOLINGS, Pooling
 from .recurrent import BACKENDS, BackendError
-from .settings import at_least, rate, setting
+from .settings import at_least, positive, rate, setting
 from .tokens import UNKNOWN_ID
 
 __all__ = ["BACKENDS", "POOLINGS", "BackendError", "ModelConfig", "SentimentClassifier"]
@@ -29,6 +29,9 @@ class ModelConfig:
     vocabulary: int = 0
     classes: int = 0
     embedding: int = setting(128, "size of a word vector", at_least(1))
+    pair_buckets: int = setting(
+        0, "vectors of pairs of words, found by hashing, to add to those of words; 0: none", at_least(0)
+    )
     hidden: int = setting(128, "LSTM units in each direction", at_least(1))
     layers: int = setting(1, "LSTM layers", at_least(1))
     last_hidden: int = setting(0, "units of the last layer; 0: as the others", at_least(0))
@@ -36,6 +39,9 @@ class ModelConfig:
     backwards: bool = setting(False, "read texts from their end, as a backward language model")
     pooling: str = setting(
         "max", "what the classifier sees of the LSTM's outputs; concat: last, max and mean", choices=POOLINGS
+    )
+    word_sum: bool = setting(
+        False, "the classifier also sees the sum of a text's word vectors, divided by the root of their number"
     )
     head_hidden: int = setting(0, "units between pooling and output; 0: none", at_least(0))
     regression: bool = setting(False, "labels are numbers (ratings): squared error, the nearest label is predicted")
@@ -46,6 +52,7 @@ class ModelConfig:
     weight_dropout: float = setting(0.0, "recurrent weights zeroed (DropConnect)", rate, metavar="P")
     word_dropout: float = setting(0.1, "words replaced by the unknown word in training", rate, metavar="P")
     forget_bias: float = setting(1.0, "where the forget gate starts")
+    embedding_std: float = setting(0.3, "how far word vectors are apart where they start", positive)
     recompute: bool = setting(False, "less memory in training for some more time (fused LSTM)")
 
     @property
@@ -62,6 +69,7 @@ class ModelConfig:
             self.layer_dropout,
             self.weight_dropout,
             self.recompute,
+            self.pair_buckets,
         )
 
 
@@ -80,7 +88,7 @@ class SentimentClassifier(nn.Module):
         self.backend = backend
         self.encoder = Encoder(config.encoder, backend)
         self.pooling = Pooling(config.pooling, self.encoder.features)
-        inputs = self.pooling.features
+        inputs = self.pooling.features + (config.embedding if config.word_sum else 0)
         self.inner = nn.Linear(inputs, config.head_hidden) if config.head_hidden else None
         self.output = nn.Linear(config.head_hidden or inputs, 1 if config.regression else config.classes)
         if config.regression:
@@ -88,7 +96,7 @@ class SentimentClassifier(nn.Module):
 
     def initialise(self, generator: torch.Generator) -> None:
         """Draws every parameter anew. The same generator state gives the same values with either backend."""
-        self.encoder.initialise(generator, self.config.forget_bias)
+        self.encoder.initialise(generator, self.config.forget_bias, self.config.embedding_std)
         self.pooling.initialise(generator)
         for linear in filter(None, (self.inner, self.output)):
             nn.init.xavier_uniform_(linear.weight, generator=generator)
@@ -123,12 +131,21 @@ class SentimentClassifier(nn.Module):
             tokens = reversed_rows(tokens, lengths)
         if self.training and config.word_dropout > 0:
             tokens = drop_words(tokens, config.word_dropout, UNKNOWN_ID)
-        steps, states = self.encoder(tokens, lengths=lengths)
+        words = self.encoder.look_up(tokens)
+        steps, states = self.encoder.read(words, lengths=lengths)
         last = torch.cat(states[-1][0].unbind(), dim=-1)
-        pooled = dropout(self.pooling(steps, last, lengths), config.dropout, self.training)
+        pooled = self.pooling(steps, last, lengths)
+        if config.word_sum:
+            pooled = torch.cat([pooled, _sum_of_words(words, lengths)], dim=1)
+        pooled = dropout(pooled, config.dropout, self.training)
         if self.inner is not None:
             pooled = dropout(torch.relu(self.inner(pooled)), config.dropout / 2, self.training)
         result = self.output(pooled)
         if raw or not config.regression:
             return result
         return -((result - self.ratings) ** 2)
+
+
+def _sum_of_words(words: Tensor, lengths: Tensor) -> Tensor:
+    padding = (torch.arange(words.shape[1], device=words.device) >= lengths[:, None])[..., None]
+    return words.masked_fill(padding, 0).sum(dim=1) / lengths[:, None].to(words.dtype).sqrt()

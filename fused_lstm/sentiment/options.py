@@ -13,7 +13,7 @@ from .model import ModelConfig
 from .report_options import ReportOptions
 from .settings import plain_default, settings_of, updated, value_text
 from .tokens import TokenOptions
-from .train_settings import SafetyOptions, TrainSettings
+from .train_settings import ClassifierTraining, SafetyOptions
 from .transfer import TransferOptions
 
 MANY_TEXTS = 40_000
@@ -29,7 +29,7 @@ class RunOptions:
     tokens: TokenOptions = TokenOptions()
     model: ModelConfig = ModelConfig()
     transfer: TransferOptions = TransferOptions()
-    training: TrainSettings = TrainSettings()
+    training: ClassifierTraining = ClassifierTraining()
     safety: SafetyOptions = SafetyOptions()
     report: ReportOptions = ReportOptions()
     machine: MachineOptions = MachineOptions()

@@ -23,7 +23,7 @@ from .number_files import INT32, INT64, NumberWriter, Texts, TextWriter, read_nu
 from .prepared import FORMAT, INDEX, PARTS, SUFFIXES, TOKENIZER, VERSION, checksum, is_prepared
 from .sources import Source, open_source
 from .splits import TRAIN, deal, text_hash
-from .store import write_json
+from .stored_files import write_json
 from .tokens import UNKNOWN_ID, TokenOptions, Vocabulary
 from .vocabularies import learn_vocabulary, vocabulary_state
 

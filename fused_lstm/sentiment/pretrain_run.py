@@ -14,14 +14,15 @@ from .datasets import Dataset, ReadingOptions, load_part
 from .devices import is_main_process, process_count
 from .examples import DataError, RowProblems
 from .language_model import LanguageModel, LanguageModelConfig
-from .language_model_store import prepare_language_model_folder, save_language_model
+from .language_model_store import LANGUAGE_MODEL, save_language_model
 from .logs import FolderLog
 from .loop import TrainResult
 from .machine import MachineOptions
+from .model_folder import prepare_folder
 from .pretraining import pretrain
 from .settings import at_least, setting
 from .splits import TRAIN, normalised
-from .store import require_safetensors, write_json
+from .stored_files import require_safetensors, write_json
 from .streams import Texts
 from .tokens import TokenOptions
 from .train_settings import SafetyOptions, TrainSettings
@@ -74,7 +75,7 @@ def run_pretraining(texts: Sequence[str], dev_texts: Sequence[str], run: Pretrai
     """Trains and stores a language model; goes on where a run with the same data and settings was killed."""
     require_safetensors()
     folder = Path(run.pretraining.output)
-    prepare_language_model_folder(folder)
+    prepare_folder(folder, LANGUAGE_MODEL)
     vocabulary = learn_vocabulary(texts, run.tokens)
     config = replace(run.model, vocabulary=len(vocabulary))
     network = LanguageModel(config, run.machine.lstm)

@@ -119,6 +119,9 @@ class LanguageModelTask:
         told = total.detach() / max(count, 1)
         return loss, told if processes == 1 else self.accelerator.reduce(told, "sum"), count
 
+    def second_loss(self, model: nn.Module, work: Window) -> Tensor | None:
+        return None
+
     def evaluate(self, model: nn.Module) -> Score:
         with torch.no_grad():
             total, words = _losses(

@@ -1,32 +1,17 @@
-"""The model folder: model.safetensors, tokenizer.json and config.json, and nothing that could run code on loading.
-
-config.json is written last and holds checksums of the other two, so a folder whose writing was cut short is noticed.
-"""
+"""Classifiers in their folders."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-import tempfile
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
-from .errors import UserError
 from .model import ModelConfig, SentimentClassifier
+from .model_folder import CONFIG, WEIGHTS, Kind, load_weights, read_config, read_vocabulary, write_model
+from .stored_files import StoreError
 from .tokens import Vocabulary
-from .vocabularies import vocabulary_from_state, vocabulary_state
 
-FORMAT, VERSION = "fused_lstm.sentiment", 2
-CONFIG, VOCABULARY, WEIGHTS = "config.json", "tokenizer.json", "model.safetensors"
-
-
-class StoreError(UserError):
-    """A model folder cannot be written or read; the message names the file and the remedy."""
+CLASSIFIER = Kind("fused_lstm.sentiment", 3, "classifier", "train")
 
 
 @dataclass(frozen=True)
@@ -51,62 +36,9 @@ class StoredModel:
     settings: ModelSettings
 
 
-def require_safetensors() -> Any:
-    """The module safetensors.torch; `StoreError` with the remedy if it is missing."""
-    try:
-        import safetensors.torch
-    except ImportError as error:
-        raise StoreError('models are stored with safetensors: pip install "fused_lstm[sentiment]"') from error
-    return safetensors.torch
-
-
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
-    """Lets ``write`` fill a temporary file beside ``path``, then puts it in place in one step.
-
-    The temporary name keeps the suffix, since some writers choose the format by it.
-    """
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        write(temporary)
-        temporary.chmod(0o644)
-        with open(temporary, "rb") as stream:
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes UTF-8 text atomically."""
-    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
-
-
-def write_json(path: Path, value: object) -> None:
-    """Writes a JSON file for people to read, atomically."""
-    write_text(path, json.dumps(value, ensure_ascii=False, indent=2) + "\n")
-
-
-def prepare_folder(folder: Path) -> None:
-    """Makes the folder; refuses one whose config.json belongs to something else. Raises `StoreError`."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreError(f"{folder}: cannot be made: {error.strerror}") from error
-    if (folder / CONFIG).exists() and read_json(folder / CONFIG).get("format") != FORMAT:
-        raise StoreError(f"{folder}: holds a {CONFIG} of another program; choose another folder with --output")
-
-
 def save(folder: Path, network: SentimentClassifier, vocabulary: Vocabulary, settings: ModelSettings) -> None:
-    """Writes the three files, replacing those of an earlier model."""
-    safetensors = require_safetensors()
-    prepare_folder(folder)
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    write_atomically(folder / WEIGHTS, lambda path: safetensors.save_file(weights, path))
-    write_json(folder / VOCABULARY, vocabulary_state(vocabulary))
-    checksums = {name: checksum(folder / name) for name in (WEIGHTS, VOCABULARY)}
-    write_json(folder / CONFIG, {"format": FORMAT, "version": VERSION, "sha256": checksums, **asdict(settings)})
+    """Writes the folder, replacing an earlier model."""
+    write_model(folder, CLASSIFIER, network, vocabulary, asdict(settings))
 
 
 def load(folder: Path, backend: str = "fused") -> StoredModel:
@@ -122,26 +54,9 @@ def load(folder: Path, backend: str = "fused") -> StoredModel:
 
 
 def _read_settings(folder: Path) -> ModelSettings:
-    if not (folder / CONFIG).is_file():
-        raise StoreError(f"{folder}: not a model folder, {CONFIG} is missing; make one with the train command")
-    config = read_json(folder / CONFIG)
-    if config.get("format") != FORMAT:
-        raise StoreError(f"{folder / CONFIG}: expected format {FORMAT!r} but found {config.get('format')!r}")
-    version = config.get("version")
-    if version != VERSION:
-        raise StoreError(
-            f"{folder / CONFIG}: format version {version!r} is not the one this program reads ({VERSION}); "
-            "use the fused_lstm it was written with, or train the model again"
-        )
-    entries = Entries(folder / CONFIG, config)
-    checksums = entries.take("sha256", dict)
-    for name in (WEIGHTS, VOCABULARY):
-        if checksum(folder / name) != checksums.get(name):
-            raise StoreError(f"{folder / name}: does not belong to {CONFIG} or is damaged; train the model again")
-    sizes = Entries(folder / CONFIG, entries.take("model", dict))
-    types = {"int": int, "float": float, "bool": bool, "str": str}
+    entries = read_config(folder, CLASSIFIER)
     settings = ModelSettings(
-        model=ModelConfig(**{f.name: sizes.take(f.name, types[f.type]) for f in fields(ModelConfig)}),
+        model=entries.sizes(ModelConfig),
         classes=tuple(map(str, entries.take("classes", list))),
         max_length=entries.take("max_length", int),
         trained_on=entries.take("trained_on", str),
@@ -153,73 +68,3 @@ def _read_settings(folder: Path) -> ModelSettings:
             f"{folder / CONFIG}: names {len(settings.classes)} classes, the model has {settings.model.classes}"
         )
     return settings
-
-
-class Entries:
-    """A JSON object whose entries must be there and of the right type."""
-
-    def __init__(self, path: Path, values: dict[str, Any]) -> None:
-        self._path, self._values = path, values
-
-    def take(self, name: str, kind: type) -> Any:
-        value = self._values.get(name)
-        # JSON writes 1.0 and 1 as it likes, and Python counts True as an int.
-        if kind is float and type(value) is int:
-            value = float(value)
-        if type(value) is not kind:
-            raise StoreError(
-                f"{self._path}: the entry {name!r} should be of type {kind.__name__} but is {value!r}; "
-                "train the model again"
-            )
-        return value
-
-
-def read_vocabulary(folder: Path, size: int) -> Vocabulary:
-    """The vocabulary of a model that knows ``size`` tokens. Raises `StoreError`."""
-    state = read_json(folder / VOCABULARY)
-    try:
-        vocabulary = vocabulary_from_state(state)
-    except (TypeError, ValueError) as error:
-        raise StoreError(f"{folder / VOCABULARY}: {error}") from error
-    if len(vocabulary) != size:
-        raise StoreError(
-            f"{folder / VOCABULARY}: lists {len(vocabulary)} tokens, the model expects {size}"
-        )
-    return vocabulary
-
-
-def load_weights(path: Path, network: nn.Module) -> None:
-    """Weights into a model that has tensors of the same names and shapes. Raises `StoreError`."""
-    safetensors = require_safetensors()
-    try:
-        weights = safetensors.load_file(path)
-    except Exception as error:  # safetensors raises its own class for a bad header, and others for bad files
-        raise StoreError(f"{path}: cannot be read: {error}") from error
-    expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-    found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
-    for name in sorted(expected.keys() | found.keys()):
-        if expected.get(name) != found.get(name):
-            raise StoreError(
-                f"{path}: tensor {name} should have shape {expected.get(name, 'none')} "
-                f"but has {found.get(name, 'none')}"
-            )
-    network.load_state_dict(weights)
-
-
-def read_json(path: Path, kind: type = dict) -> Any:
-    """A JSON file that holds a ``kind``. Raises `StoreError`."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise StoreError(f"{path}: cannot be read as JSON: {error}") from error
-    if not isinstance(value, kind):
-        raise StoreError(f"{path}: expected a JSON {kind.__name__} but found {type(value).__name__}")
-    return value
-
-
-def checksum(path: Path) -> str:
-    """SHA-256 of a file. Raises `StoreError`."""
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise StoreError(f"{path}: cannot be read: {error.strerror}") from error

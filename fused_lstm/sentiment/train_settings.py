@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from .averaging import AVERAGINGS
 from .schedules import SCHEDULES
-from .settings import at_least, nonnegative, positive, rate, setting
+from .settings import at_least, nonnegative, positive, rate, setting, share
 
 OPTIMIZERS = ("adamw", "sgd")
 PRECISIONS = ("float32", "bfloat16")
@@ -35,6 +35,17 @@ class TrainSettings:
     precision: str = setting("float32", "of products in training; sums stay float32", choices=PRECISIONS)
     deterministic: bool = setting(False, "refuse operations of torch that differ from run to run (GPU)")
     seed: int = setting(1, "same seed and threads, same model")
+
+
+@dataclass(frozen=True)
+class ClassifierTraining(TrainSettings):
+    """Training."""
+
+    adversarial: float = setting(
+        0.0, "learn from word vectors moved against the model, too, by so much (Miyato: 5); 0: do not. Takes twice "
+        "the time", nonnegative, metavar="EPS",
+    )
+    crop: float = setting(1.0, "least share of a batch's texts that is read, from anywhere in them", share)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss
 
+from .adversary import Adversary
 from .batches import NumberedTexts
 from .checkpoints import Checkpoints
 from .devices import make_accelerator, random_state
@@ -18,12 +19,12 @@ from .loop import Loop, Score, TrainingError, TrainResult
 from .metrics import Evaluation
 from .model import SentimentClassifier
 from .order import rows_by_length, shuffled_rows
-from .train_settings import TrainSettings
+from .train_settings import ClassifierTraining
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-__all__ = ["EpochMetrics", "TrainResult", "TrainSettings", "TrainingError", "evaluate", "fit", "predict"]
+__all__ = ["ClassifierTraining", "EpochMetrics", "TrainResult", "TrainingError", "evaluate", "fit", "predict"]
 
 EVALUATION_BATCH = 256
 EVALUATION_TOKENS = 2**16
@@ -56,7 +57,7 @@ def fit(
     train: NumberedTexts,
     dev: NumberedTexts,
     classes: Sequence[str],
-    settings: TrainSettings,
+    settings: ClassifierTraining,
     on_epoch: Callable[[EpochMetrics], None] = lambda metrics: None,
     start: Start = lambda model: None,
     checkpoints: Checkpoints | None = None,
@@ -90,11 +91,12 @@ class ClassifierTask:
         train: NumberedTexts,
         dev: NumberedTexts,
         classes: Sequence[str],
-        settings: TrainSettings,
+        settings: ClassifierTraining,
         accelerator: Accelerator,
     ) -> None:
         self.module, self.train, self.dev, self.classes = model, train, dev, classes
         self.settings, self.accelerator = settings, accelerator
+        self.adversary = Adversary(model.encoder.embedding, settings.adversarial) if settings.adversarial else None
         self.groups = [list(module.parameters()) for module in model.groups()]
         if settings.layer_decay == 1 and not settings.unfreeze:
             self.groups = [[parameter for group in self.groups for parameter in group]]
@@ -110,19 +112,39 @@ class ClassifierTask:
         processes, count = self.accelerator.num_processes, len(work)
         mine = work[self.accelerator.process_index :: processes]
         # A last batch may be smaller than the number of processes; who has nothing to do takes part with no weight.
-        batch = self.train.batch(mine if len(mine) else work[:1])
-        device = self.accelerator.device
-        scores = model(batch.tokens.to(device), batch.lengths.to(device), raw=True)
-        labels = batch.labels.to(device)
-        if self.module.config.regression:
-            total = mse_loss(scores[:, 0], self.module.ratings[labels], reduction="sum")
+        batch = self.train.batch(mine if len(mine) else work[:1], self._drawn_share())
+        self._batch = [t.to(self.accelerator.device) for t in (batch.tokens, batch.lengths, batch.labels)]
+        self._weight = (1 if len(mine) else 0) / count
+        if self.adversary is None:
+            loss = self._weighed(model)
         else:
-            total = cross_entropy(scores, labels, reduction="sum")
-        if not len(mine):
-            total = total * 0
-        loss = total / count
+            with self.adversary.watching():
+                loss = self._weighed(model)
         told = loss if processes == 1 else self.accelerator.reduce(loss.detach(), "sum")
-        return loss * processes, told, count  # gradients are averaged over processes
+        return loss * self._share(), told, count
+
+    def second_loss(self, model: nn.Module, work: Tensor) -> Tensor | None:
+        if self.adversary is None:
+            return None
+        with self.adversary.attacking():
+            return self._weighed(model) * self._share()
+
+    def _weighed(self, model: nn.Module) -> Tensor:
+        """The loss of this process's texts, as a part of the mean over the texts of all."""
+        tokens, lengths, labels = self._batch
+        scores = model(tokens, lengths, raw=True)
+        if self.module.config.regression:
+            return mse_loss(scores[:, 0], self.module.ratings[labels], reduction="sum") * self._weight
+        return cross_entropy(scores, labels, reduction="sum") * self._weight
+
+    def _share(self) -> float:
+        """Gradients are averaged over processes, and so are clean and moved texts."""
+        return self.accelerator.num_processes / (1 if self.adversary is None else 2)
+
+    def _drawn_share(self) -> float:
+        """How much of its texts a batch has. The same for all of them, so that they stay of similar length."""
+        least = self.settings.crop
+        return 1.0 if least == 1 else least + (1 - least) * torch.rand(()).item()
 
     def evaluate(self, model: nn.Module) -> Score:
         model.eval()

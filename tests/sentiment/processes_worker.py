@@ -21,7 +21,7 @@ from fused_lstm.sentiment.predictor import number_examples
 from fused_lstm.sentiment.pretraining import pretrain
 from fused_lstm.sentiment.streams import Texts
 from fused_lstm.sentiment.tokens import Vocabulary, tokenize
-from fused_lstm.sentiment.train_settings import TrainSettings
+from fused_lstm.sentiment.train_settings import ClassifierTraining, TrainSettings
 from fused_lstm.sentiment.training import fit
 from sentiment.conftest import easy_examples
 
@@ -44,7 +44,9 @@ Outcome = tuple[torch.Tensor, list[float], int | None]  # weights, losses, the s
 def classifier(folder: Path | None, unfreeze: bool = True, **rates: float) -> Outcome:
     config = ModelConfig(len(VOCABULARY), 2, embedding=6, hidden=5, layers=2, bidirectional=False, **rates)
     model = SentimentClassifier(config)
-    settings = TrainSettings(epochs=4, batch_size=16, unfreeze=unfreeze, averaging="ema", patience=9)
+    settings = ClassifierTraining(
+        epochs=4, batch_size=16, unfreeze=unfreeze, averaging="ema", patience=9, adversarial=1.0
+    )
     checkpoints = None if folder is None else Checkpoints(folder, {}, steps=3)
     result = fit(model, *PARTS, CLASSES, settings, checkpoints=checkpoints)
     losses = [m.train_loss for m in result.history] + [m.dev_loss for m in result.history]

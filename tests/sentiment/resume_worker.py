@@ -16,7 +16,7 @@ from fused_lstm.sentiment.checkpoints import Checkpoints
 from fused_lstm.sentiment.model import ModelConfig, SentimentClassifier
 from fused_lstm.sentiment.predictor import number_examples
 from fused_lstm.sentiment.tokens import Vocabulary, tokenize
-from fused_lstm.sentiment.train_settings import TrainSettings
+from fused_lstm.sentiment.train_settings import ClassifierTraining
 from fused_lstm.sentiment.training import fit
 from sentiment.conftest import easy_examples
 
@@ -32,7 +32,9 @@ def classifier(folder: Path) -> tuple[torch.nn.Module, list]:
         len(vocabulary), 2, embedding=12, hidden=10, layers=2, weight_dropout=0.3, embedding_dropout=0.1
     )
     model = SentimentClassifier(config)
-    settings = TrainSettings(epochs=6, batch_size=8, schedule="one-cycle", averaging="ema", patience=6)
+    settings = ClassifierTraining(
+        epochs=6, batch_size=8, schedule="one-cycle", averaging="ema", patience=6, adversarial=2.0, crop=0.8
+    )
     checkpoints = Checkpoints(folder, {"settings": "as ever"}, steps=7)
     say_when_begun(model)
     result = fit(model, train, dev, CLASSES, settings, checkpoints=checkpoints)

@@ -150,8 +150,8 @@ def test_fields_and_parts(tmp_path, capsys):
     [
         (["train", "--data", "nowhere.tsv"], "nowhere.tsv: no such file"),
         (["train", "--test-file", "x.tsv"], "--test-file needs --data or --train-file"),
-        (["evaluate", "nowhere", "data.tsv"], "nowhere: not a model folder"),
-        (["predict", "nowhere", "text"], "nowhere: not a model folder"),
+        (["evaluate", "nowhere", "data.tsv"], "nowhere: not a folder of a classifier"),
+        (["predict", "nowhere", "text"], "nowhere: not a folder of a classifier"),
     ],
 )
 def test_errors_are_one_sentence(arguments, message, capsys, tmp_path, monkeypatch):

@@ -9,9 +9,11 @@ import pytest
 from fused_lstm.sentiment.datasets import DataOptions, ReadingOptions, embedded_dataset, load_dataset
 from fused_lstm.sentiment.examples import RowProblems
 from fused_lstm.sentiment.experiment import run
+from fused_lstm.sentiment.model_folder import CONFIG
 from fused_lstm.sentiment.options import EMBEDDED, FEW
 from fused_lstm.sentiment.reports.measure import measure
-from fused_lstm.sentiment.store import CONFIG, StoreError, load
+from fused_lstm.sentiment.store import load
+from fused_lstm.sentiment.stored_files import StoreError
 
 
 def quick(**changes):
@@ -72,7 +74,7 @@ def test_what_is_not_installed_is_left_out_and_said(easy, tmp_path, monkeypatch,
 def test_nothing_is_trained_if_it_could_not_be_stored(easy, tmp_path, monkeypatch):
     said: list[str] = []
     (tmp_path / CONFIG).write_text("{}")
-    with pytest.raises(StoreError, match="another program"):
+    with pytest.raises(StoreError, match="of no classifier"):
         run(easy, quick(), tmp_path, said.append)
     monkeypatch.setitem(sys.modules, "safetensors.torch", None)
     with pytest.raises(StoreError, match="safetensors"):

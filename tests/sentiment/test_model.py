@@ -42,6 +42,18 @@ def test_a_batch_of_mixed_lengths_equals_one_by_one(backend, pooling, layers, bi
     torch.testing.assert_close(together, torch.cat(alone), rtol=0, atol=1e-13)
 
 
+def test_the_sum_of_words_reaches_the_scores_without_padding():
+    model = build("torch", word_sum=True)
+    features = model.pooling.features
+    with torch.no_grad():
+        model.output.weight[:, :features] = 0  # what the LSTM says is not heard
+        model.output.bias.zero_()
+    tokens, lengths = ragged()
+    for row, length, scores in zip(tokens, lengths, model(tokens, lengths)):
+        words = model.encoder.embedding.weight[row[:length]].sum(dim=0) / length.sqrt()
+        torch.testing.assert_close(scores, model.output.weight[:, features:] @ words)
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_all_scores_use_the_whole_text(backend):
     """The mirror image of the test above: a changed last or first word must change the scores."""

@@ -23,7 +23,7 @@ from fused_lstm.sentiment.reports.run_page import run_page
 from fused_lstm.sentiment.reports.run_report import DataFacts, RunReport
 from fused_lstm.sentiment.reports.run_text import confusion_table
 from fused_lstm.sentiment.reports.tables import table
-from fused_lstm.sentiment.store import StoreError
+from fused_lstm.sentiment.stored_files import StoreError
 from fused_lstm.sentiment.training import EpochMetrics, TrainResult
 
 MISTAKE = {"text": "a <b>bad</b> film", "true": "bad", "predicted": "good", "probability": 0.9, "pieces": []}

@@ -9,8 +9,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from fused_lstm.sentiment import store
-from fused_lstm.sentiment.store import CONFIG, VOCABULARY, WEIGHTS, StoreError, load, prepare_folder, save, write_text
+from fused_lstm.sentiment import model_folder, stored_files
+from fused_lstm.sentiment.model_folder import CONFIG, VOCABULARY, WEIGHTS, prepare_folder
+from fused_lstm.sentiment.store import CLASSIFIER, load, save
+from fused_lstm.sentiment.stored_files import StoreError, write_text
 
 
 @pytest.fixture
@@ -73,7 +75,7 @@ def test_writing_that_was_cut_short_is_noticed(folder, small_model, monkeypatch)
         raise OSError("no space left")
 
     with monkeypatch.context() as patch:
-        patch.setattr(store, "write_json", fail)
+        patch.setattr(model_folder, "write_json", fail)
         with pytest.raises(OSError, match="no space left"):
             save(folder, small_model.network, small_model.vocabulary, small_model.settings)
     with pytest.raises(StoreError, match="does not belong"):
@@ -81,13 +83,13 @@ def test_writing_that_was_cut_short_is_noticed(folder, small_model, monkeypatch)
 
 
 def test_not_a_model_folder(tmp_path):
-    with pytest.raises(StoreError, match="not a model folder"):
+    with pytest.raises(StoreError, match="not a folder of a classifier"):
         load(tmp_path / "nowhere")
     (tmp_path / CONFIG).write_text('{"architectures": ["Other"]}')
     with pytest.raises(StoreError, match=r"expected format 'fused_lstm\.sentiment' but found None"):
         load(tmp_path)
-    with pytest.raises(StoreError, match="another program"):
-        prepare_folder(tmp_path)
+    with pytest.raises(StoreError, match="of no classifier"):
+        prepare_folder(tmp_path, CLASSIFIER)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "\x00"])
@@ -97,7 +99,7 @@ def test_broken_config(folder, text):
         load(folder, "torch")
 
 
-@pytest.mark.parametrize("version", [1, 3, "2", None])
+@pytest.mark.parametrize("version", [2, 4, "3", None])
 def test_other_versions(folder, version):
     change(folder, version=version)
     with pytest.raises(StoreError, match="use the fused_lstm it was written with"):
@@ -140,7 +142,7 @@ def test_classes_and_vocabulary_must_fit_the_model(folder):
 )
 def test_vocabulary_must_fit(folder, change_state):
     (folder / VOCABULARY).write_text(json.dumps(change_state(json.loads((folder / VOCABULARY).read_text()))))
-    change(folder, sha256={name: store.checksum(folder / name) for name in (WEIGHTS, VOCABULARY)})
+    change(folder, sha256={name: stored_files.checksum(folder / name) for name in (WEIGHTS, VOCABULARY)})
     with pytest.raises(StoreError, match=VOCABULARY):
         load(folder, "torch")
 
@@ -155,14 +157,14 @@ def test_vocabulary_must_fit(folder, change_state):
 )
 def test_weights_must_fit(folder, small_model, weights, message):
     save_file(weights(dict(small_model.network.state_dict())), folder / WEIGHTS)
-    change(folder, sha256={name: store.checksum(folder / name) for name in (WEIGHTS, VOCABULARY)})
+    change(folder, sha256={name: stored_files.checksum(folder / name) for name in (WEIGHTS, VOCABULARY)})
     with pytest.raises(StoreError, match=message):
         load(folder, "torch")
 
 
 def test_file_that_is_not_safetensors(folder):
     (folder / WEIGHTS).write_bytes(b"\x80\x04pickle or anything else")
-    change(folder, sha256={name: store.checksum(folder / name) for name in (WEIGHTS, VOCABULARY)})
+    change(folder, sha256={name: stored_files.checksum(folder / name) for name in (WEIGHTS, VOCABULARY)})
     with pytest.raises(StoreError, match="cannot be read"):
         load(folder, "torch")
 
@@ -176,7 +178,7 @@ def test_failed_write_leaves_the_old_file(tmp_path):
         raise OSError
 
     with pytest.raises(OSError):
-        store.write_atomically(path, fail)
+        stored_files.write_atomically(path, fail)
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
 

@@ -13,12 +13,12 @@ from fused_lstm.sentiment.devices import DeviceError
 from fused_lstm.sentiment.model import BACKENDS, ModelConfig, SentimentClassifier
 from fused_lstm.sentiment.predictor import number_examples
 from fused_lstm.sentiment.tokens import Vocabulary, tokenize
-from fused_lstm.sentiment.training import TrainingError, TrainSettings, evaluate, fit, predict
+from fused_lstm.sentiment.training import ClassifierTraining, TrainingError, evaluate, fit, predict
 
 from .conftest import easy_examples
 
 CLASSES = ("bad", "good")
-SETTINGS = TrainSettings(epochs=3, batch_size=16, lr=2e-2)
+SETTINGS = ClassifierTraining(epochs=3, batch_size=16, lr=2e-2)
 
 
 @pytest.fixture(scope="module")

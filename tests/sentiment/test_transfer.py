@@ -17,7 +17,7 @@ from fused_lstm.sentiment.model import ModelConfig, SentimentClassifier
 from fused_lstm.sentiment.predictor import number_examples
 from fused_lstm.sentiment.store import load
 from fused_lstm.sentiment.tokens import Vocabulary, tokenize
-from fused_lstm.sentiment.train_settings import TrainSettings
+from fused_lstm.sentiment.train_settings import ClassifierTraining
 from fused_lstm.sentiment.training import fit
 from fused_lstm.sentiment.transfer import as_classifier
 
@@ -102,7 +102,9 @@ def toy():
 
 def test_one_layer_more_in_each_epoch_and_slower_below():
     model, train, dev = toy()
-    settings = TrainSettings(epochs=5, batch_size=16, unfreeze=True, layer_decay=2.0, schedule="constant", patience=9)
+    settings = ClassifierTraining(
+        epochs=5, batch_size=16, unfreeze=True, layer_decay=2.0, schedule="constant", patience=9
+    )
     states: list[list[torch.Tensor]] = []
 
     def remember(_):
@@ -125,13 +127,15 @@ def test_rates_fall_by_layer(monkeypatch):
         return result
 
     monkeypatch.setattr(Loop, "_train_on", spy)
-    settings = TrainSettings(epochs=1, batch_size=16, lr=0.08, layer_decay=2.0, schedule="constant")
+    settings = ClassifierTraining(epochs=1, batch_size=16, lr=0.08, layer_decay=2.0, schedule="constant")
     fit(model, train, dev, ("bad", "good"), settings)
     assert rates[0] == pytest.approx([0.01, 0.02, 0.04, 0.08])
 
 
 def test_unfreezing_resumes_with_the_same_bits(tmp_path, monkeypatch):
-    settings = TrainSettings(epochs=5, batch_size=16, unfreeze=True, layer_decay=2.0, averaging="swa", average_from=0.3)
+    settings = ClassifierTraining(
+        epochs=5, batch_size=16, unfreeze=True, layer_decay=2.0, averaging="swa", average_from=0.3
+    )
 
     def run(folder):
         model, train, dev = toy()

@@ -17,7 +17,8 @@ from ..metrics import Evaluation
 from ..predictor import number_examples
 from ..settings import build, setting
 from ..splits import DEV, TEST, TRAIN
-from ..store import StoredModel, load, write_json
+from ..store import StoredModel, load
+from ..stored_files import write_json
 from ..training import predict
 
 SUMMARY = "measure stored models together: the mean of their probabilities"

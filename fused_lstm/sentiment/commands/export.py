@@ -10,9 +10,10 @@ from pathlib import Path
 from ..export_usage import USAGE_FILE, usage_text
 from ..exporting import Answers, Exported, ExportError, export_onnx, export_torch
 from ..machine import MachineOptions
+from ..model_folder import CONFIG, VOCABULARY, WEIGHTS
 from ..reports.files import write_files
 from ..settings import build, setting
-from ..store import CONFIG, VOCABULARY, WEIGHTS, load
+from ..store import load
 
 PROGRAMS = ("both", "onnx", "torch")
 ONNX, TORCH, LABELS, RECORD = "model.onnx", "model.pt2", "labels.json", "export.json"

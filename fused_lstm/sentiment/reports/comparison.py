@@ -10,7 +10,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from ..splits import TEST
-from ..store import StoreError
+from ..stored_files import StoreError
 from .outcomes import PREDICTIONS, read_rows
 from .pairing import PairedDifference, compare_hits
 from .run_report import FORMAT, METRICS, VERSION

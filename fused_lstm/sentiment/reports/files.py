@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..store import StoreError
+from ..stored_files import StoreError
 
 
 def write_files(folder: Path, contents: Mapping[str, Any]) -> None:

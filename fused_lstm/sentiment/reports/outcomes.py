@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..metrics import Evaluation, wilson_interval
-from ..store import StoreError
+from ..stored_files import StoreError
 from .calibration import Calibration, best_temperature, log_loss
 
 PREDICTIONS = "predictions.jsonl"
