@@ -1,6 +1,6 @@
-"""README's speed table, made of the results file that its opening marker names.
+"""README's speed tables, made of the results files that their opening marker names.
 
-    <!-- speed: benchmarks/results/epyc-zen4/quick-cpu.jsonl -->
+    <!-- speed: benchmarks/results/epyc-zen4/full-cpu.jsonl ... -->
     ...
     <!-- /speed -->
 """
@@ -15,10 +15,10 @@ from .table import geometric_mean, head, known, markdown
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
-MARKED = re.compile(r"(<!-- speed: (\S+) -->\n)(.*?)(<!-- /speed -->)", re.DOTALL)
+MARKED = re.compile(r"(<!-- speed: (\S+(?: \S+)*) -->\n)(.*?)(<!-- /speed -->)", re.DOTALL)
 FOOT = (
     "~: the 95 % interval is wider than 3 % either way; ?: others used the cores all the time. Every shape was",
-    "compared with float64 first; T is shortened for the heaviest, see benchmarks/README.md.",
+    "compared with float64 first, the heaviest on fewer steps.",
 )
 SHOWN = ("shapes", "structure", "latency")
 
@@ -27,13 +27,20 @@ class ReadmeProblem(ValueError):
     """Why the table cannot be put in its place."""
 
 
-def section(path: Path) -> str:
-    """The table: a row for each shape, a column for each mode and number of threads; against torch.nn.LSTM."""
-    records = read(path)
-    rows = [
-        r for r in records
-        if r["kind"] == "row" and r["section"] in SHOWN and r["peer"] == "torch" and r["dtype"] == "float32"
-    ]  # fmt: skip
+def section(paths: list[Path]) -> str:
+    """Who measured, then a table for each dtype, of all files together; against torch.nn.LSTM."""
+    text, rows = [], []
+    for path in paths:
+        records = read(path)
+        text += [line + "  " for line in list(head(records[0], records))[:2]]
+        rows += [r for r in records if r["kind"] == "row" and r["section"] in SHOWN and r["peer"] == "torch"]
+    for dtype in dict.fromkeys(row["dtype"] for row in rows):
+        text += ["", *_table(dtype, [row for row in rows if row["dtype"] == dtype])]
+    return "\n".join([*text, "", *FOOT]) + "\n"
+
+
+def _table(dtype: str, rows: list[dict]) -> list[str]:
+    """A row for each shape, a column for each mode and number of threads."""
     threads = sorted({row["threads"] for row in rows})
     columns = [(mode, n) for mode in ("inference", "training") for n in threads]
     shapes: dict[str, dict] = {}
@@ -53,10 +60,8 @@ def section(path: Path) -> str:
         whole = values and len(values) == len(found)  # a mean of those that happened to be undisturbed says little
         means.append(f"**{geometric_mean(values):.2f}**" if whole else "")
     lines.append(means)
-    header = ("T,B,I,H", *(f"{mode}, {n} thread{'s' * (n > 1)}" for mode, n in columns))
-    text = [*(line + "  " for line in list(head(records[0], records))[:2]), "", *markdown(header, lines), ""]
-    text += FOOT
-    return "\n".join(text) + "\n"
+    header = (f"{dtype}: T,B,I,H", *(f"{mode}, {n} thread{'s' * (n > 1)}" for mode, n in columns))
+    return list(markdown(header, lines))
 
 
 def _cell(row: dict | None) -> str:
@@ -74,7 +79,7 @@ def renewed(text: str, root: Path = ROOT) -> str:
     found = MARKED.search(text)
     if not found:
         raise ReadmeProblem("README.md has no lines <!-- speed: FILE --> and <!-- /speed --> to put the table between")
-    return text[: found.start(3)] + "\n" + section(root / found[2]) + "\n" + text[found.end(3) :]
+    return text[: found.start(3)] + "\n" + section([root / path for path in found[2].split()]) + "\n" + text[found.end(3) :]
 
 
 def update(readme: Path = README, check: bool = False) -> int:
