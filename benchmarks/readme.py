@@ -79,7 +79,8 @@ def renewed(text: str, root: Path = ROOT) -> str:
     found = MARKED.search(text)
     if not found:
         raise ReadmeProblem("README.md has no lines <!-- speed: FILE --> and <!-- /speed --> to put the table between")
-    return text[: found.start(3)] + "\n" + section([root / path for path in found[2].split()]) + "\n" + text[found.end(3) :]
+    tables = section([root / path for path in found[2].split()])
+    return f"{text[: found.start(3)]}\n{tables}\n{text[found.end(3) :]}"
 
 
 def update(readme: Path = README, check: bool = False) -> int:

@@ -240,8 +240,9 @@ def test_readme_is_written_between_its_markers(tmp_path, capsys):
     written(tmp_path, [RUN, row("5,5,5,5", dtype="bfloat16", ratio=2.5)], "b.jsonl")
     file.write_text("<!-- speed: a.jsonl b.jsonl -->\n<!-- /speed -->\n")
     assert readme.update(file) == 0
-    assert "| 9,9,9,9 | ? |  |" in file.read_text() and "| bfloat16: T,B,I,H | inference, 1 thread |" in file.read_text()
-    assert "| 5,5,5,5 | 2.50 |" in file.read_text()
+    text = file.read_text()
+    assert "| 9,9,9,9 | ? |  |" in text and "| bfloat16: T,B,I,H | inference, 1 thread |" in text
+    assert "| 5,5,5,5 | 2.50 |" in text
     file.write_text("no markers")
     with pytest.raises(readme.ReadmeProblem, match="has no lines <!-- speed"):
         readme.update(file)
