@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 
 FORMAT = 2
+BAD = ("wrong", "failed")
 
 
 class FileProblem(ValueError):
@@ -70,6 +71,11 @@ def rows(path: Path) -> list[dict]:
         elif record["kind"] == "row":
             found.append({**record, "run": run})
     return found
+
+
+def ours_is_bad(row: dict) -> bool:
+    """Whether this row says that FusedLSTM was wrong or failed; without a peer it is of ours alone."""
+    return row["status"] in BAD and row["peer"].removesuffix("+graph") in ("", "fused")
 
 
 def key(row: dict) -> tuple:

@@ -13,7 +13,7 @@ from . import machine, memory, parts, sentiment
 from .measure import Bench, described
 from .peers import OURS, PEERS
 from .plan import Group
-from .results_file import Writer
+from .results_file import Writer, ours_is_bad
 
 Say = Callable[[str], None]
 
@@ -62,7 +62,7 @@ class Runner:
             rows = self._measured(group)
             for row in rows:
                 self._writer.write(row)
-                bad += row["status"] in ("wrong", "failed") and row["peer"] in (OURS.name, "")
+                bad += ours_is_bad(row)
             told = "; ".join(map(brief, rows)) or "nothing"
             self.say(f"[{i + 1}/{len(groups)}] {headline(group)}: {told}  [{time.monotonic() - begun:.1f} s]")
         minutes = (time.monotonic() - self.started) / 60

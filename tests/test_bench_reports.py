@@ -163,10 +163,39 @@ def test_verdicts(old, new, verdict):
 
 
 def test_memory_is_compared_by_itself():
-    was = {**without_time("ok", section="memory"), "ours_peak": 100, "ratio": 1.0}
-    for peak, verdict in ((150, "more memory"), (101, "same"), (50, "less memory")):
-        (change,) = compare.changes([was], [{**was, "ours_peak": peak}])
-        assert change.verdict == verdict
+    mib, row = 1 << 20, {**without_time("ok", section="memory"), "ratio": 1.0}
+    for was, peak, verdict in (
+        (100, 150, "more memory"), (100, 101, "same"), (100, 50, "less memory"), (0, 0, "same"), (0, 0.9, "same"),
+        (0, 2, "more memory"),
+    ):  # fmt: skip
+        (change,) = compare.changes([{**row, "ours_peak": was * mib}], [{**row, "ours_peak": peak * mib}])
+        assert change.verdict == verdict, (was, peak)
+
+
+def test_ours_gone_wrong_is_a_regression_though_no_rows_of_peers_are_left(tmp_path, capsys):
+    old = written(tmp_path, [RUN, row(), row("9,9,9,9")], "old.jsonl")
+    for status, peer in (("wrong", "fused"), ("failed", ""), ("failed", "fused+graph")):
+        new = written(tmp_path, [RUN, without_time(status, peer=peer), row("9,9,9,9")], "new.jsonl")
+        assert program.main(["compare", str(old), str(new)]) == 1, (status, peer)
+        assert "1 rows in both, 1 regressions" in capsys.readouterr().out
+        assert compare.report(old, [old, new])[1] == 1  # one wrong result among several files is no noise
+        assert compare.report(new, [new])[1] == 0  # known before
+    new = written(tmp_path, [RUN, row(), without_time("failed", peer="jax")], "new.jsonl")
+    assert compare.report(old, [new])[1] == 0
+
+
+def test_calls_beside_their_parts_are_compared(tmp_path):
+    def file(name, whole, torch_ratio=1.5, pace=1.0):
+        parts = {**without_time("ok", section="parts", mode="training", peer=""), "whole": whole}
+        timed = row(ratio=torch_ratio)
+        return written(tmp_path, [RUN, {**timed, "seconds": pace * timed["seconds"]}, parts], name)
+
+    old = file("old.jsonl", {"inference": 1.0, "training": 4.0})
+    text, status = compare.report(old, [file("new.jsonl", {"inference": 1.0, "training": 12.0})])
+    assert status == 1 and "slower" in text and "0.33" in text
+    assert compare.report(old, [file("new.jsonl", {"inference": 1.1, "training": 4.4})])[1] == 0
+    slower_machine = file("new.jsonl", {"inference": 2.0, "training": 8.0}, pace=2.0)
+    assert compare.report(old, [slower_machine])[1] == 0
 
 
 def grown(factors, **more):
