@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections import Counter
 
 import pytest
 
@@ -113,6 +114,31 @@ def test_a_machine_that_is_always_busy_gives_no_interval():
     assert duel.noisy and duel.low == -math.inf and duel.ratio == 2 and duel.disturbed == duel.rounds
 
 
+@pytest.mark.parametrize("n", [2, 3, 4, 5, 6])
+def test_everybody_runs_behind_everybody_else_equally_often(n):
+    blocks = 2 * n * (n - 1)  # rounds after which all is even
+    rounds = [timing.turns(number, n) for number in range(blocks)]
+    assert all(sorted(order) == list(range(n)) for order in rounds)
+    within = Counter(pair for order in rounds for pair in zip(order, order[1:]))
+    assert len(within) == n * (n - 1) and len(set(within.values())) == 1
+    assert set(Counter(order[0] for order in rounds).values()) == {blocks // n}
+
+
+@pytest.mark.parametrize("rivals", ["ab", "abc"])
+def test_no_rival_runs_before_ours_more_often_than_another(rivals):
+    """Of all calls in a row, across rounds too."""
+    order, dice = [], random.Random(4)
+    clock = FakeClock({name: (lambda: math.exp(dice.gauss(0, 0.5))) for name in ("", *rivals)})
+
+    def named(name):
+        return lambda: order.append(name) or name
+
+    race(named(""), {name: named(name) for name in rivals}, clock, seconds=1e9, now=clock.now, rounds=12)
+    before = Counter(a for a, b in zip(order, order[1:]) if b == "")
+    counts = [before[name] for name in rivals]
+    assert len(order) == 12 * (1 + len(rivals)) and max(counts) - min(counts) <= 1 and before[""] <= 2
+
+
 def test_everybody_goes_first_in_turn():
     order = []
     clock = FakeClock({name: lambda: 1.0 for name in ("", "a", "b")})
@@ -121,7 +147,7 @@ def test_everybody_goes_first_in_turn():
         return lambda: order.append(name) or name
 
     race(named(""), {"a": named("a"), "b": named("b")}, clock, seconds=1e9, now=clock.now)
-    assert [order[3 * i] for i in range(3)] == ["", "a", "b"] and sorted(order[:3]) == ["", "a", "b"]
+    assert {order[3 * i] for i in range(3)} == {"", "a", "b"} == set(order[:3])
 
 
 # ---- clocks
