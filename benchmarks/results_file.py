@@ -1,6 +1,7 @@
 """Results as JSON lines: a line of kind "run" (machine, versions, limits), then the rows measured there.
 
-``rows(path)`` gives each row with its run under "run". Lines of other kinds are kept for others to read.
+``rows(path)`` gives each row with its run under "run". Lines of other kinds are kept for others to read. Whether a row
+is noisy follows from its interval at each reading, whatever the program that wrote it took for narrow.
 """
 
 from __future__ import annotations
@@ -8,6 +9,8 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+
+from .timing import narrow
 
 FORMAT = 2
 BAD = ("wrong", "failed")
@@ -53,10 +56,19 @@ def read(path: Path) -> list[dict]:
             raise FileProblem(f"{path}:{number} is not JSON ({error})") from None
         if not isinstance(record, dict) or "kind" not in record:
             raise FileProblem(f"{path}:{number} is no line of a results file: measured before format {FORMAT}?")
-        records.append(record)
+        records.append(_judged(record))
     if not records or records[0]["kind"] != "run" or records[0].get("format") != FORMAT:
         raise FileProblem(f"{path} does not begin with a run of format {FORMAT}: measure anew")
     return records
+
+
+def _judged(record: dict) -> dict:
+    if record["kind"] != "row" or record.get("status") not in ("ok", "noisy") or "ratio" not in record:
+        return record
+    if "low" not in record:  # memory
+        return record
+    known = record["low"] is not None and narrow(record["ratio"], record["low"], record["high"])
+    return {**record, "status": "ok" if known else "noisy"}
 
 
 def runs(path: Path) -> list[dict]:

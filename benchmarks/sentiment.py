@@ -14,6 +14,7 @@ from pathlib import Path
 from .measure import described
 from .plan import Group
 from .stats import interval
+from .timing import narrow
 
 PAIRS = 6
 SETTINGS = ("--corpus-size", "1200", "--epochs", "4", "--patience", "9", "--no-baseline", "--no-plots")
@@ -42,12 +43,11 @@ def measure(group: Group, pairs: int = PAIRS, settings: tuple[str, ...] = SETTIN
     ratio = (ratios[(pairs - 1) // 2] + ratios[pairs // 2]) / 2
     low, high = interval(ratios)
     bounded = low > float("-inf")
-    noisy = not bounded or high - low > 0.06 * ratio
     row = {
         **described(group, "cpu", "torch"),
         "name": "classifier, embedded corpus",
         "shape": "epochs 2 to 4",
-        "status": "noisy" if noisy else "ok",
+        "status": "ok" if narrow(ratio, low, high) else "noisy",
         "ratio": ratio,
         "low": low if bounded else None,
         "high": high if bounded else None,

@@ -15,7 +15,7 @@ from typing import Protocol
 from .stats import interval
 
 Call = Callable[[], object]
-WITHIN = 0.03  # of the ratio: the half width of its interval that ends a race
+WITHIN = 0.03  # of the ratio: how far an interval that ends a race reaches on either side
 FEWEST_ROUNDS, FIRST_LOOK, LOOK_GROWTH, MOST_ROUNDS = 6, 9, 1.5, 400
 
 
@@ -48,7 +48,8 @@ class Duel:
 
 
 def narrow(ratio: float, low: float, high: float) -> bool:
-    return high - low <= 2 * WITHIN * ratio
+    """Whether the interval lies within 3 % of the ratio either way."""
+    return low >= (1 - WITHIN) * ratio and high <= (1 + WITHIN) * ratio
 
 
 @dataclass

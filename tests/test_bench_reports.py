@@ -118,6 +118,16 @@ def test_as_markdown_every_line_has_its_cells():
             assert before.count("|") == line.count("|")
 
 
+def test_whether_a_row_is_noisy_is_read_from_its_interval(tmp_path):
+    """As written by a program that took 5 % on one side and 1 % on the other for 3 % either way."""
+    lopsided = {**row(ratio=1.0), "low": 0.99, "high": 1.05}
+    known = {**row(ratio=1.0, width=0.01), "status": "noisy"}
+    memory = {**without_time("ok", section="memory"), "ratio": 2.0}
+    lines = [RUN, lopsided, known, row(low=None, high=None), memory, without_time("wrong")]
+    found = [r["status"] for r in read(written(tmp_path, lines)) if r["kind"] == "row"]
+    assert found == ["noisy", "ok", "noisy", "ok", "wrong"]
+
+
 # ---- plots
 
 

@@ -87,7 +87,12 @@ def test_noise_makes_rounds_and_only_for_the_rival_that_has_it():
     found, _ = run({"": lambda: 1.0, "steady": lambda: 3.0, "noisy": lambda: math.exp(dice.gauss(0, 0.05))})
     assert found["steady"].rounds == FIRST_LOOK < found["noisy"].rounds
     duel = found["noisy"]
-    assert not duel.noisy and duel.high - duel.low <= 2 * WITHIN * duel.ratio and duel.low < 1 < duel.high
+    assert not duel.noisy and (1 - WITHIN) * duel.ratio <= duel.low < 1 < duel.high <= (1 + WITHIN) * duel.ratio
+
+
+def test_within_3_percent_means_either_side():
+    assert narrow(1.0, 0.97, 1.03) and narrow(2.0, 1.95, 2.05)
+    assert not narrow(1.0, 0.95, 1.0) and not narrow(1.0, 0.99, 1.04) and not narrow(1.0, -math.inf, math.inf)
 
 
 def test_time_up_is_said_as_noise():
