@@ -12,7 +12,7 @@ import torch
 from .clocks import CpuClock, CudaClock
 from .gpu.peers import set_tf32
 from .limits import Limits
-from .peers import OURS, PEERS, Call, Peer
+from .peers import OURS, PEERS, Call, Peer, compiling
 from .plan import Group
 from .problem import TOLERANCE, Problem, Result, checked_steps, worst_error
 from .timing import Duel, race
@@ -54,6 +54,7 @@ class Bench:
             set_tf32(group.dtype == "tf32")
         problem = Problem(group.shape, group.dtype, group.mode, self.where)
         rows = _Rows(group, self.device, self.limits)
+        compiling.begin([self.peers[name] for name in group.peers], group.shape, group.mode)
         small = problem.steps_cut(checked_steps(group.shape, group.mode))
         expected = small.expected()
         if self.device == "cuda":
@@ -79,6 +80,7 @@ class Bench:
     ) -> Call | None:
         """The call to time, or None after a row that says why there is none."""
         try:
+            before = compiling.graphs() if peer.compiled else 0
             call = peer.call(small, group.threads)
             error = worst_error(call.results(call.run()), expected)
             tolerance = TOLERANCE[group.dtype]
@@ -87,7 +89,11 @@ class Bench:
                 note = f"relative error {error:.1e}, allowed {tolerance:.0e}: not timed"
                 rows.add(peer.name, "wrong", note=note)
                 return None
-            return call if small is problem else peer.call(problem, group.threads)
+            call = call if small is problem else peer.call(problem, group.threads)
+            if peer.compiled:
+                call.run()  # at full length
+                rows.errors[peer.name]["graphs"] = compiling.graphs() - before
+            return call
         except Exception as error:  # noqa: BLE001  (somebody else's code: recorded, and the others go on)
             rows.add(peer.name, "failed", note=f"{type(error).__name__}: {error}".strip()[:300])
             return None

@@ -44,6 +44,9 @@ def note_of(row: dict) -> str:
         notes.append("noisy" + (", machine busy" if row.get("low") is None and row.get("disturbed") else ""))
     if row.get("status") not in ("ok", "noisy"):
         notes.append(row.get("note", ""))
+    if row["peer"].removesuffix("+graph").endswith("-compile") and "ratio" in row:
+        if not row.get("graphs"):
+            notes.append("not compiled" if "graphs" in row else "perhaps not compiled")  # older files counted nothing
     if row.get("checked_steps", row["T"]) < row["T"]:
         notes.append(f"checked at T {row['checked_steps']}")
     return ", ".join(notes)

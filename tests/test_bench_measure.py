@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from benchmarks import limits, measure, memory, parts, run, sentiment
-from benchmarks.peers import OURS, PEERS, Call, Peer
+from benchmarks import limits, measure, memory, parts, run, sentiment, table
+from benchmarks.peers import OURS, PEERS, Call, Peer, compiling
 from benchmarks.plan import Group
 from benchmarks.problem import TOLERANCE, Problem, checked_steps, worst_error
 from benchmarks.results_file import FileProblem, Writer, read, rows
@@ -79,6 +79,40 @@ def test_torch_compile_is_a_peer():
     for name in ("loop-compile", "torch-compile"):
         call = PEERS[name].call(problem, 1)
         assert worst_error(call.results(call.run()), expected) < 2e-6, name
+
+
+@pytest.fixture
+def dynamo(monkeypatch):
+    """Its configuration afterwards as before, and graphs run as they are: they need no compiler to be counted."""
+    from torch._dynamo import config
+
+    names = ("recompile_limit", "fail_on_recompile_limit_hit", "allow_rnn")
+    before = {name: getattr(config, name) for name in names}
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
+    yield config
+    for name, value in before.items():
+        setattr(config, name, value)
+
+
+def test_what_was_compiled_is_counted_in_every_group(dynamo):
+    for H in range(4, 14):  # more than the 8 recompilations that dynamo allows a function in a process
+        (row,) = bench().measure(Group("peers", parse(f"2,2,3,{H}"), "inference", peers=("loop-compile",)))
+        assert row["graphs"] >= 1 and row["ratio"] > 0 and table.note_of({**row, "status": "ok"}) == ""
+    for spec, graphs, note in (("2,2,3,4", 1, ""), ("17,2,3,4", 0, "not compiled")):
+        (row,) = bench().measure(Group("peers", parse(spec), "inference", peers=("torch-compile",)))
+        assert row["graphs"] == graphs and row["ratio"] > 0 and table.note_of({**row, "status": "ok"}) == note
+    assert not dynamo.allow_rnn
+    del row["graphs"]  # as in older files
+    assert table.note_of({**row, "status": "ok"}) == "perhaps not compiled"
+
+
+def test_code_that_dynamo_gave_up_is_no_peer(dynamo, monkeypatch):
+    """Beyond its limit it would run the loop as it is, under the name of a compiled one."""
+    monkeypatch.setattr(compiling, "RECOMPILATIONS", 1)
+    group = Group("peers", parse("2,2,3,4>5>6"), "inference", peers=("loop-compile", "torch"))
+    found = {row["peer"]: row for row in bench().measure(group)}
+    assert found["loop-compile"]["status"] == "failed" and "limit" in found["loop-compile"]["note"]
+    assert found["torch"]["ratio"] > 0
 
 
 def test_errors_are_found_wherever_they_are():

@@ -41,6 +41,7 @@ class Peer:
     modes: tuple[str, ...] = ("inference", "training", "latency")
     dtypes: tuple[str, ...] = ("float32", "tf32", "bfloat16", "float16", "float64")
     own_threads = False  # works on other threads than the caller's even with one thread
+    compiled = False  # by torch.compile: what it made of it is counted
     slow = False  # minutes of compilation, or many times as slow: only where asked for by name, and on one shape
 
     def missing(self, device: str) -> str | None:
