@@ -11,7 +11,7 @@ from pathlib import Path
 from . import limits as limits_of
 from . import machine, memory, parts, sentiment
 from .measure import Bench, described
-from .peers import OURS, PEERS
+from .peers import PEERS
 from .plan import Group
 from .results_file import Writer, ours_is_bad
 
@@ -35,7 +35,7 @@ class Runner:
         self.bench = self.bench or Bench(self.device, self.limits, self.seconds, self.where)
         self.special = {
             "parts": functools.partial(parts.measure, seconds=self.seconds),
-            "memory": self._memory,
+            "memory": functools.partial(memory.measure, device=self.device, where=self.where),
             "sentiment": sentiment.measure,
         } | self.special
 
@@ -81,24 +81,6 @@ class Runner:
         except Exception as error:  # noqa: BLE001  (one measurement must not cost the others)
             note = f"{type(error).__name__}: {error}"[:300]
             return [{**described(group, self.device, ""), "status": "failed", "note": note}]
-
-    def _memory(self, group: Group) -> list[dict]:
-        def measured(name: str) -> dict:
-            if self.device == "cuda":
-                peer = OURS if name == OURS.name else PEERS[name]
-                return memory.measure_here(peer, group.shape, group.dtype, group.threads, "cuda", self.where)
-            return memory.in_own_process(name, group)
-
-        ours, rows = measured(OURS.name), []
-        for name in group.peers:
-            if why := PEERS[name].missing(self.device):
-                rows.append({**described(group, self.device, name), "status": "missing", "note": why})
-                continue
-            theirs = measured(name)
-            ratio = theirs["peak"] / max(1, ours["peak"])
-            more = {f"ours_{key}": value for key, value in ours.items()}
-            rows.append({**described(group, self.device, name), "status": "ok", "ratio": ratio, **theirs, **more})
-        return rows
 
     def _say_missing(self, groups: list[Group]) -> None:
         for name in dict.fromkeys(name for group in groups for name in group.peers):

@@ -125,7 +125,7 @@ def _section(name: str, rows: list[dict], form) -> Iterator[str]:
     if name == "parts":
         yield from part_lines(rows, form)
     elif name == "memory":
-        header = ("shape", "against", "ratio of peaks", "ours MiB", "theirs MiB", "ours saved", "theirs saved")
+        header = ("shape", "against", "ratio of peaks", "ours MiB", "theirs MiB", "ours saved", "theirs saved", "")
         yield from form(header, [_memory_cells(row) for row in rows])
     elif name == "sentiment":
         header = ("what", "threads", "ratio", "95 % interval", "samples/s", "torch", "")
@@ -136,7 +136,8 @@ def _section(name: str, rows: list[dict], form) -> Iterator[str]:
 
 def _memory_cells(row: dict) -> list[str]:
     mib = lambda key: f"{row[key] / 2**20:.0f}" if key in row else ""  # noqa: E731
-    return [row["shape"], row["peer"], ratio_of(row), *map(mib, ("ours_peak", "peak", "ours_saved", "saved"))]
+    sizes = map(mib, ("ours_peak", "peak", "ours_saved", "saved"))
+    return [row["shape"], row["peer"] or "–", ratio_of(row), *sizes, note_of(row)]
 
 
 def _sentiment_cells(row: dict) -> list[str]:

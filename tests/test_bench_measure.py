@@ -241,6 +241,30 @@ def test_memory_in_a_process_of_its_own():
     assert found["fused"]["saved"] > found["fused-recompute"]["saved"] > 0
 
 
+def test_memory_asks_first_and_one_failure_costs_one_peer(monkeypatch):
+    def sizes(peer, group):
+        if peer == "loop":
+            raise RuntimeError("MemoryError: 3 GiB")
+        return {"peak": 100 if peer == "fused" else 300, "saved": 50}
+
+    monkeypatch.setattr(memory, "in_own_process", sizes)
+    monkeypatch.setitem(PEERS, "wrong", Wrong())
+    names = ("torch-benchmark", "onnxruntime", "loop", "wrong", "torch")
+    monkeypatch.setattr(PEERS["onnxruntime"], "missing", lambda device: None)
+    found = {row["peer"]: row for row in memory.measure(Group("memory", parse("4,2,3,4"), "memory", peers=names))}
+    assert {name: found[name]["status"] for name in names} == {
+        "torch-benchmark": "missing", "onnxruntime": "refused", "loop": "failed", "wrong": "wrong", "torch": "ok",
+    }  # fmt: skip
+    assert found["onnxruntime"]["note"] == "training is not its business"
+    assert found["loop"]["note"] == "RuntimeError: MemoryError: 3 GiB" and "not measured" in found["wrong"]["note"]
+    assert (found["torch"]["ratio"], found["torch"]["ours_peak"]) == (3.0, 100)
+    (packed,) = memory.measure(Group("memory", parse("4,2,3,4,packed"), "memory", peers=("loop",)))
+    assert packed["note"] == "knows no rows of different lengths"
+    monkeypatch.setattr(memory, "OURS", Broken())
+    (row,) = memory.measure(Group("memory", parse("4,2,3,4"), "memory", peers=("torch",)))
+    assert (row["peer"], row["status"], row["note"]) == ("broken", "failed", "RuntimeError: no kernel image")
+
+
 def test_parts_make_up_a_call():
     row = {
         "parts": {name: 1.0 for name in (*parts.FORWARD, *parts.BACKWARD)} | {"recurrent product": 0.75, "cell": 0.5},

@@ -71,6 +71,7 @@ def everything():
     found += [without_time("missing", section="parts", peer="", shape="5,4,3,2", note="no compiler")]
     memory = {"ratio": 2.0, "peak": 8 << 20, "saved": 4 << 20, "ours_peak": 4 << 20, "ours_saved": 1 << 20}
     found += [{**without_time("ok", section="memory", mode="memory"), **memory}]
+    found += [without_time("refused", section="memory", mode="memory", peer="loop", note="knows no resets")]
     rates = {"ratio": 1.25, "low": 1.2, "high": 1.3, "ours_samples_per_second": 500.0, "samples_per_second": 400.0}
     found += [{**without_time("ok", section="sentiment", mode="training"), "name": "classifier", **rates}]
     return [*found, END]
@@ -97,6 +98,7 @@ def test_the_table_says_everything():
         "7,3,5,16 inference float32 1 jax wrong relative error 1e-1, allowed 1e-4: not timed",
         "7,3,5,16 inference float32 1 – not run time was up",
         "7,3,5,16 torch 2.00 4 8 1 4",
+        "7,3,5,16 loop refused knows no resets",
         "classifier 1 1.25 1.20..1.30 500 400",
         "* haste: not installed. To have it: from source",
         "7,3,5,16 7e+03 14 29 36 7 14",

@@ -61,7 +61,7 @@ class Torch(ModulePeer):
 
 
 class TorchCompiled(Torch):
-    name, what = "torch-compile", "the same under torch.compile, which leaves longer sequences as they are: the row says so"
+    name, what = "torch-compile", "the same under torch.compile; unless rows say: not compiled"
     compiled = True
     slow = True
 
