@@ -21,6 +21,8 @@ def main(argv: list[str] | None = None) -> int:
     except (FileProblem, ReadmeProblem, Impossible) as error:
         print(f"benchmarks: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        return 130
     except BrokenPipeError:  # the reader has gone (table | head); nothing must be flushed again at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -48,7 +50,7 @@ def _run(args) -> int:
     status = run.Runner(args.device, output, seconds, minutes).run(groups)
     records = read(output)
     print("\n" + table.document(records))
-    output.with_suffix(".md").write_text(table.document(records, table.markdown))
+    output.with_suffix(".md").write_text(table.document(records, table.markdown), encoding="utf-8")
     print(f"Written: {output}, {output.with_suffix('.md').name}")
     if not args.no_plots:
         try:

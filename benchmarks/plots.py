@@ -7,6 +7,7 @@ from pathlib import Path
 from types import ModuleType
 
 from . import parts
+from .results_file import FileProblem
 
 COLOURS = ("#4878a8", "#e0883c", "#5a9e6f", "#c44e52", "#8172b2", "#937860", "#da8bc3", "#8c8c8c", "#64b5cd", "#ccb974")
 
@@ -29,7 +30,10 @@ def pyplot() -> ModuleType:
 def draw(records: list[dict], folder: Path) -> list[Path]:
     """Every plot that the file has data for; returns what was written."""
     plt = pyplot()
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileProblem(f"{folder} cannot hold plots: {error.strerror}") from None
     rows = [record for record in records if record["kind"] == "row"]
     limits = [record for record in records if record["kind"] == "limits"]
     written = []

@@ -6,9 +6,12 @@ is noisy follows from its interval at each reading, whatever the program that wr
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import os
 from pathlib import Path
+from typing import TextIO
 
 from .timing import narrow
 
@@ -22,19 +25,39 @@ class FileProblem(ValueError):
 
 class Writer:
     """Rows reach the file at once, under another name until the run is over, so that an interrupted run loses nothing
-    and a finished one is whole. The file of before stays beside it as ``*.previous.jsonl``."""
+    and a finished one is whole. The file of before stays beside it as ``*.previous.jsonl``, what an interrupted run
+    left as ``*.partial.jsonl``, ``*.2.partial.jsonl`` and so on."""
 
     def __init__(self, path: Path) -> None:
-        self.path, self.partial = path, path.with_suffix(".partial.jsonl")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = self.partial.open("w")
+        self.path = path
+        if path.is_dir():
+            raise FileProblem(f"{path} is a folder: name a file in it that ends in .jsonl")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self._new_partial()
+        except OSError as error:
+            raise FileProblem(f"{path} cannot be written: {error.strerror}") from None
+
+    def _new_partial(self) -> TextIO:
+        for number in itertools.count(1):
+            self.partial = self.path.with_suffix(".partial.jsonl" if number == 1 else f".{number}.partial.jsonl")
+            with contextlib.suppress(FileExistsError):
+                return self.partial.open("x", encoding="utf-8")
 
     def write(self, record: dict) -> None:
-        self._file.write(json.dumps(record) + "\n")
-        self._file.flush()
+        try:
+            self._file.write(json.dumps(record) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise FileProblem(f"{self.partial} cannot be written: {error.strerror}") from None
 
     def run(self, machine: dict) -> None:
         self.write({"kind": "run", "format": FORMAT, **machine})
+
+    def stop(self) -> Path:
+        """Closes the file of a run that was interrupted, and says where it is."""
+        self._file.close()
+        return self.partial
 
     def finish(self) -> None:
         self._file.close()
@@ -47,7 +70,13 @@ def read(path: Path) -> list[dict]:
     if not path.is_file():
         raise FileProblem(f"{path} does not exist: `python -m benchmarks run --output {path}` would make it")
     records = []
-    for number, line in enumerate(path.read_text().splitlines(), 1):
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise FileProblem(f"{path} is no text, so no results file") from None
+    except OSError as error:
+        raise FileProblem(f"{path} cannot be read: {error.strerror}") from None
+    for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
             continue
         try:

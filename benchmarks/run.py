@@ -52,25 +52,36 @@ class Runner:
         self._writer = Writer(self.output)
         self._writer.run(machine.describe(self.device))
         self._say_missing(groups)
-        bad, left = 0, []
+        self._bad, self._left = 0, 0
+        try:
+            self._groups(groups)
+        except KeyboardInterrupt:
+            self._end(interrupted=True)
+            self.say(f"\nInterrupted. What was measured is in {self._writer.stop()}")
+            raise
+        self._end()
+        self._writer.finish()
+        if self._left:
+            self.say(f"{self._left} of {len(groups)} were left out: {self.minutes:g} minutes were up (--minutes)")
+        return 1 if self._bad else 0
+
+    def _groups(self, groups: list[Group]) -> None:
         for i, group in enumerate(groups):
             if time.monotonic() - self.started > self.minutes * 60:
-                left.append(group)
+                self._left += 1
                 self._writer.write({**described(group, self.device, ""), "status": "not run", "note": "time was up"})
                 continue
             begun = time.monotonic()
             rows = self._measured(group)
             for row in rows:
                 self._writer.write(row)
-                bad += ours_is_bad(row)
+                self._bad += ours_is_bad(row)
             told = "; ".join(map(brief, rows)) or "nothing"
             self.say(f"[{i + 1}/{len(groups)}] {headline(group)}: {told}  [{time.monotonic() - begun:.1f} s]")
-        minutes = (time.monotonic() - self.started) / 60
-        self._writer.write({"kind": "end", "minutes": round(minutes, 2), "load": machine.load(), "left": len(left)})
-        self._writer.finish()
-        if left:
-            self.say(f"{len(left)} of {len(groups)} were left out: {self.minutes:g} minutes were up (--minutes)")
-        return 1 if bad else 0
+
+    def _end(self, **more: object) -> None:
+        minutes = round((time.monotonic() - self.started) / 60, 2)
+        self._writer.write({"kind": "end", "minutes": minutes, "load": machine.load(), "left": self._left, **more})
 
     def _measured(self, group: Group) -> list[dict]:
         measure = self.special.get(group.section, self.bench.measure)

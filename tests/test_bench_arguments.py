@@ -101,6 +101,8 @@ def test_lists_take_spaces_and_commas():
         (["--threads", "4096"], "this process may use"),
         (["--minutes", "-1"], "'-1' is no number above 0"),
         (["--seconds", "soon"], "'soon' is no number above 0"),
+        (["--output", "o/x.md"], "--output o/x.md: name a file that ends in .jsonl"),
+        (["--output", "results"], "name a file that ends in .jsonl"),
         (["compare", "old.jsonl"], "the following arguments are required: new"),
         (["plots"], "unrecognized arguments: plots"),
     ],
@@ -109,6 +111,13 @@ def test_refused_with_what_to_do(argv, complaint, capsys):
     with pytest.raises(SystemExit) as stop:
         arguments.parse_arguments(argv)
     assert stop.value.code == 2 and complaint in capsys.readouterr().err
+
+
+def test_a_folder_is_no_results_file(tmp_path, capsys):
+    (tmp_path / "old.jsonl").mkdir()
+    with pytest.raises(SystemExit):
+        arguments.parse_arguments(["--output", str(tmp_path / "old.jsonl")])
+    assert "old.jsonl is a folder" in capsys.readouterr().err
 
 
 # ---- plans

@@ -318,7 +318,7 @@ def test_processes_that_fail_are_quoted(monkeypatch):
 def runner(tmp_path, groups, **more):
     said, output = [], tmp_path / "out.jsonl"
     special = more.pop("special", {})
-    this = run.Runner("cpu", output, 0.01, more.pop("minutes", 9), say=said.append, special=special)
+    this = run.Runner("cpu", output, 0.01, more.pop("minutes", 9), say=more.pop("say", said.append), special=special)
     this.limits = lambda threads, dtype: LIMITS
     this.bench.limits = this.limits
     return this.run(groups), read(output), said
@@ -358,6 +358,24 @@ def test_a_run_ends_when_its_time_is_up(tmp_path):
     assert [r["status"] for r in records if r["kind"] == "row"] == ["not run"] * 2 and records[-1]["left"] == 2
 
 
+def test_an_interrupted_run_keeps_what_it_has(tmp_path, capsys):
+    output = tmp_path / "out.jsonl"
+    output.write_text("of before")
+    groups = [Group(section, parse("4,2,3,4"), "inference", peers=("torch",)) for section in ("shapes", "sentiment")]
+
+    def interrupted(group):
+        raise KeyboardInterrupt
+
+    for number, name in enumerate(("out.partial.jsonl", "out.2.partial.jsonl")):
+        with pytest.raises(KeyboardInterrupt):
+            runner(tmp_path, groups[number:], special={"sentiment": interrupted}, say=print)
+        records, last = read(tmp_path / name), read(tmp_path / name)[-1]
+        assert last["kind"] == "end" and last["interrupted"] and name in capsys.readouterr().out
+        assert [r["peer"] for r in records if r["kind"] == "row"] == ["torch"] * (1 - number)
+    assert output.read_text() == "of before"
+    assert len(read(tmp_path / "out.partial.jsonl")) > len(records)  # the second left the first alone
+
+
 def test_limits_are_written_once(tmp_path, monkeypatch):
     monkeypatch.setattr(limits, "measure", lambda *args: LIMITS)
     this = run.Runner("cpu", tmp_path / "out.jsonl", 0.01, 9, say=lambda text: None)
@@ -378,6 +396,18 @@ def test_the_file_of_before_stays(tmp_path):
     assert read(tmp_path / "a.previous.jsonl")[0]["number"] == 0
     (row,) = rows(tmp_path / "a.jsonl")
     assert row["run"]["number"] == 1 and not (tmp_path / "a.partial.jsonl").exists()
+
+
+def test_files_that_cannot_be(tmp_path):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder.jsonl").mkdir()
+    for path, complaint in (("file/a.jsonl", "cannot be written"), ("folder.jsonl", "is a folder")):
+        with pytest.raises(FileProblem, match=complaint):
+            Writer(tmp_path / path)
+    assert (tmp_path / "folder.jsonl").is_dir()
+    (tmp_path / "a.jsonl").write_bytes(b"\x89PNG\xff")
+    with pytest.raises(FileProblem, match="is no text"):
+        read(tmp_path / "a.jsonl")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import __main__ as program
-from benchmarks import compare, limits, machine, plots, readme, table
+from benchmarks import compare, limits, machine, plots, readme, run, table
 from benchmarks.measure import described
 from benchmarks.plan import Group
 from benchmarks.results_file import FORMAT, read
@@ -317,6 +317,22 @@ def test_a_whole_run(tmp_path, capsys, monkeypatch):
     assert "## shapes" in capsys.readouterr().out and "## shapes" in output.with_suffix(".md").read_text()
     assert [r["peer"] for r in read(output) if r["kind"] == "row"] == ["torch", "torch"]
     assert program.main([*argv, "--no-plots"]) == 0 and output.with_suffix(".previous.jsonl").exists()
+
+
+def test_interrupted_it_ends_without_a_traceback(monkeypatch, tmp_path, capsys):
+    def interrupted(self, group):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run.Runner, "_measured", interrupted)
+    argv = ["--shapes", "4,2,3,4", "--threads", "1", "--peers", "torch", "--output", str(tmp_path / "out.jsonl")]
+    assert program.main(argv) == 130
+    assert "Interrupted. What was measured is in" in capsys.readouterr().out
+    assert not (tmp_path / "out.jsonl").exists() and program.main(["table", str(tmp_path / "out.partial.jsonl")]) == 0
+    (tmp_path / "file").write_text("")
+    assert program.main([*argv[:-1], str(tmp_path / "file" / "out.jsonl")]) == 2
+    assert "cannot be written" in capsys.readouterr().err
+    argv = ["plot", str(written(tmp_path, everything())), "--output", str(tmp_path / "file")]
+    assert program.main(argv) == 2
 
 
 def test_variants_are_a_suite_of_their_own(tmp_path, capsys, monkeypatch):
