@@ -116,11 +116,14 @@ class Bench:
         ours = runs[""]
         try:
             duels = race(ours, {n: runs[n] for n in names}, clocks, seconds=self.seconds, now=time.perf_counter)
-        except Exception as error:  # noqa: BLE001
-            rows.add(names[0] + mark, "failed", note=f"while timing: {type(error).__name__}: {error}"[:300])
+        except Exception as error:  # noqa: BLE001  (of ours: race() keeps what rivals raise to itself)
+            rows.add(OURS.name + mark, "failed", note=_while_timing(error))
             return
         for name, duel in duels.items():
-            rows.timed(name, mark, duel, clocks[name].kind)
+            if isinstance(duel, Exception):
+                rows.add(name + mark, "failed", note=_while_timing(duel))
+            else:
+                rows.timed(name, mark, duel, clocks[name].kind)
 
     def _captured(self, runs: dict[str, Callable], rows: _Rows) -> tuple[dict[str, Callable], dict[str, str]]:
         """CUDA graphs of those calls that can be captured."""
@@ -134,6 +137,10 @@ class Bench:
                 refused[name] = f"cannot be captured: {str(error).splitlines()[0]}"[:200]
                 rows.add((name or OURS.name) + "+graph", "refused", note=refused[name])
         return captured, refused
+
+
+def _while_timing(error: Exception) -> str:
+    return f"while timing: {type(error).__name__}: {error}".strip()[:300]
 
 
 def _set_threads(threads: int) -> None:

@@ -58,6 +58,7 @@ class _Rival:
     calls: int
     times: list[tuple[float, float, bool]] = field(default_factory=list)  # theirs, ours, disturbed
     done: bool = False
+    error: Exception | None = None  # what it raised: it is out of the race
 
     def duel(self) -> Duel:
         clean = [(a, b) for a, b, disturbed in self.times if not disturbed]
@@ -80,16 +81,17 @@ def race(
     seconds: float = 4.0,
     now: Callable[[], float],
     rounds: int = MOST_ROUNDS,
-) -> dict[str, Duel]:
+) -> dict[str, Duel | Exception]:
     """Each round times ours and every rival that is still open, in the order of ``turns``.
 
     ``seconds`` by ``now`` bound the race, but everybody runs FIRST_LOOK rounds, or FEWEST_ROUNDS where these
-    take longer than that. ``clock_of`` names a clock for each rival, and for ours by the empty name.
+    take longer than that. ``clock_of`` names a clock for each rival, and for ours by the empty name. A rival that
+    raises is out, its error in the place of a duel; what ours raises ends the race.
     """
     clock = (lambda name: clock_of[name]) if isinstance(clock_of, Mapping) else (lambda name: clock_of)
     start = now()
     our_calls = clock("").calls(ours)
-    state = {name: _Rival(call, clock(name).calls(call)) for name, call in rivals.items()}
+    state = {name: _entered(call, clock(name)) for name, call in rivals.items()}
     look, done, begun = FIRST_LOOK, 0, now()
     while done < rounds and any(not rival.done for rival in state.values()):
         _round(done, ours, our_calls, state, clock)
@@ -101,7 +103,14 @@ def race(
                 rival.done = rival.done or not rival.duel().noisy
         if late + each > seconds and done >= (FEWEST_ROUNDS if each > seconds / FIRST_LOOK else FIRST_LOOK):
             break
-    return {name: rival.duel() for name, rival in state.items()}
+    return {name: rival.error or rival.duel() for name, rival in state.items()}
+
+
+def _entered(call: Call, clock: Clock) -> _Rival:
+    try:
+        return _Rival(call, clock.calls(call))
+    except Exception as error:  # noqa: BLE001  (somebody else's code)
+        return _Rival(call, 1, done=True, error=error)
 
 
 def turns(number: int, n: int) -> list[int]:
@@ -122,7 +131,12 @@ def _round(number: int, ours: Call, our_calls: int, state: dict[str, _Rival], cl
     times, disturbed = {}, {}
     for name in (names[k] for k in turns(number, len(names))):
         call, calls = (ours, our_calls) if not name else (state[name].call, state[name].calls)
-        times[name] = clock(name).sample(call, calls)
+        try:
+            times[name] = clock(name).sample(call, calls)
+        except Exception as error:  # noqa: BLE001  (somebody else's code)
+            if not name:
+                raise
+            state[name].done, state[name].error = True, error
         disturbed[name] = clock(name).disturbed
-    for name in names[1:]:
+    for name in set(names[1:]) & set(times):
         state[name].times.append((times[name], times[""], disturbed[name] or disturbed[""]))

@@ -13,7 +13,7 @@ from benchmarks import limits, measure, memory, parts, run, sentiment, table
 from benchmarks.peers import OURS, PEERS, Call, Peer, compiling
 from benchmarks.plan import Group
 from benchmarks.problem import TOLERANCE, Problem, checked_steps, worst_error
-from benchmarks.results_file import FileProblem, Writer, read, rows
+from benchmarks.results_file import FileProblem, Writer, ours_is_bad, read, rows
 from benchmarks.shapes import NAMED, parse
 
 SHAPES = ("6,3,5,8", "6,3,5,8,bi,x2", "6,3,5,8,packed", "6,3,5,8>12>4", "9,3,5,8,resets")
@@ -190,6 +190,37 @@ def test_ours_when_wrong_is_not_timed_either(monkeypatch):
     assert (row["peer"], row["status"]) == ("wrong", "wrong")
 
 
+class Tires(Peer):
+    """Right when checked, broken once it is timed."""
+
+    name, what = "tires", "a peer that raises at its second call"
+
+    def call(self, problem, threads):
+        call, runs = PEERS["torch"].call(problem, threads), []
+
+        def run():
+            runs.append(1)
+            if len(runs) > 1:
+                raise RuntimeError("out of breath")
+            return call.run()
+
+        return Call(run, call.results)
+
+
+def test_who_raises_while_timed_is_the_one_to_blame(monkeypatch):
+    group = Group("shapes", parse("6,3,5,8"), "training", peers=("torch", "tires", "self"))
+    bench_of_them = bench(peers={**PEERS, "tires": Tires()})
+    found = {row["peer"]: row for row in bench_of_them.measure(group)}
+    assert found["tires"]["note"] == "while timing: RuntimeError: out of breath"
+    assert found["tires"]["status"] == "failed" and found["torch"]["ratio"] > 0 and found["self"]["ratio"] > 0
+    ours = Tires()
+    ours.name = "fused"
+    monkeypatch.setattr(measure, "OURS", ours)
+    (row,) = bench_of_them.measure(Group("shapes", parse("6,3,5,8"), "training", peers=("torch",)))
+    assert (row["peer"], row["status"]) == ("fused", "failed") and "while timing" in row["note"]
+    assert ours_is_bad(row)
+
+
 def test_without_a_rival_ours_runs_against_itself():
     group = Group("latency", parse("1,2,5,8"), "latency", threads=2 if limits_of_cores() > 1 else 1, peers=())
     (row,) = bench().measure(group)
@@ -224,15 +255,20 @@ def test_limits_are_measured(monkeypatch):
 def test_limits_without_a_compiler(monkeypatch):
     monkeypatch.setattr(limits, "SECONDS", 1e-4)
     monkeypatch.setattr(limits, "BUFFER", 1 << 16)
-    monkeypatch.setattr(limits, "library", lambda: None)
+    monkeypatch.setattr(limits, "library", lambda: (None, "no compiler"))
     found = limits.measure("cpu", 1)
-    assert found.fma_gflops == {} and found.memory_gb_per_s > 0 and "no compiler" in found.how
+    assert found.fma_gflops == {} and found.memory_gb_per_s > 0 and found.how == "torch alone: no compiler"
 
 
-def test_a_file_that_does_not_compile_is_said(monkeypatch, tmp_path):
-    monkeypatch.setenv("CXX", "false")
-    with pytest.raises(RuntimeError, match="limits.cpp did not compile"):
-        limits.library.__wrapped__(tmp_path)
+def test_a_file_that_does_not_compile_is_said_and_not_tried_again(monkeypatch, tmp_path):
+    for compiler in ("false", "no-such-compiler"):
+        monkeypatch.setenv("CXX", compiler)
+        loaded, why = limits.library.__wrapped__(tmp_path)
+        assert loaded is None and why.startswith("limits.cpp did not compile: ") and len(why) > 30
+    library = functools.cache(limits.library.__wrapped__)
+    tried, run = [], limits.subprocess.run
+    monkeypatch.setattr(limits.subprocess, "run", lambda *args, **more: tried.append(1) or run(*args, **more))
+    assert library(tmp_path) == library(tmp_path) and len(tried) == 1
 
 
 def test_memory_in_a_process_of_its_own():

@@ -144,6 +144,33 @@ def test_no_rival_runs_before_ours_more_often_than_another(rivals):
     assert len(order) == 12 * (1 + len(rivals)) and max(counts) - min(counts) <= 1 and before[""] <= 2
 
 
+@pytest.mark.parametrize("after", [0, 4])
+def test_a_rival_that_raises_is_out_and_the_others_go_on(after):
+    left = [after]
+
+    def fails():
+        left[0] -= 1
+        if left[0] < 0:
+            raise MemoryError("3 GiB")
+        return 2.0
+
+    found, _ = run({"": lambda: 1.0, "a": fails, "b": lambda: 0.5})
+    assert isinstance(found["a"], MemoryError) and found["b"].ratio == 0.5 and found["b"].rounds == FIRST_LOOK
+    with pytest.raises(MemoryError):
+        left[0] = after
+        run({"": fails, "a": lambda: 1.0})
+
+
+def test_a_rival_that_raises_at_its_first_call_is_out_too():
+    class Warming(FakeClock):
+        def calls(self, call):
+            return call() and 1
+
+    clock = Warming({"": lambda: 1.0, "a": lambda: 2.0})
+    found = race(lambda: "", {"a": lambda: "a", "b": lambda: 1 / 0}, clock, seconds=1e9, now=clock.now)
+    assert found["a"].ratio == 2.0 and isinstance(found["b"], ZeroDivisionError)
+
+
 def test_everybody_goes_first_in_turn():
     order = []
     clock = FakeClock({name: lambda: 1.0 for name in ("", "a", "b")})
