@@ -45,6 +45,11 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def doubled(most: int) -> list[int]:
+    """Numbers of threads up to ``most``: 1, 2, 4 and so on."""
+    return sorted({*(1 << k for k in range(most.bit_length())), most})
+
+
 def groups(wishes: Wishes) -> list[Group]:
     """Without repetitions, and only what was wished for."""
     made = _of_shapes(wishes) if wishes.shapes else _of_suite(wishes)
@@ -102,9 +107,9 @@ def _of_suite(wishes: Wishes) -> Iterator[Group]:
         yield from _memory(wishes, full)
         if wishes.device == "cpu":
             yield Group("sentiment", NAMED["sentiment"], "training", threads=everywhere[0], peers=("torch",))
+        yield from _named(wishes, full, everywhere[1:])
         yield from _grid(wishes, full, usual)
         yield from _scaling(wishes, full)
-        yield from _named(wishes, full, everywhere[1:])
         return
     lists = {"layer": LAYER, "structure": STRUCTURE, "streaming": STREAMING}
     for shape in lists.get(wishes.suite) or LAYER + STRUCTURE + STREAMING:
@@ -182,7 +187,7 @@ def _scaling(wishes: Wishes, full: bool) -> Iterator[Group]:
             for mode in ("inference", "training") if full or axis == "T" else ("training",):
                 yield Group("scaling", shape, mode, dtype, 1, ("torch",), axis)
     if wishes.device == "cpu":
-        for threads in range(1, cores() + 1):
+        for threads in doubled(cores()):
             for mode in ("inference", "training"):
                 yield Group("scaling", Shape("", 64, 64, 256, 256), mode, dtype, threads, ("torch",), "threads")
 

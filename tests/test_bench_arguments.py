@@ -138,6 +138,17 @@ def test_plans_hold_every_section_once(suite, device):
         assert {g.threads for g in found} == {1} and "tf32" in {g.dtype for g in found}
 
 
+@pytest.mark.parametrize("suite", ["quick", "full"])
+def test_plans_for_128_cores_are_no_longer_than_they_must_be(suite, monkeypatch):
+    monkeypatch.setattr(plan, "cores", lambda: 128)
+    found = groups(Wishes(suite=suite))
+    axis = [g.threads for g in found if g.axis == "threads" and g.mode == "training"]
+    assert axis == [1, 2, 4, 8, 16, 32, 64, 128] and plan.doubled(6) == [1, 2, 4, 6] and plan.doubled(1) == [1]
+    on_all = [i for i, g in enumerate(found) if g.section == "shapes" and g.threads == 128]
+    assert len(on_all) >= len(NAMED)
+    assert max(on_all) < min(i for i, g in enumerate(found) if g.section in ("grid", "scaling"))
+
+
 def test_only_quick_runs_on_the_cpu_shorten_shapes():
     steps = {
         (suite, device): {g.shape.name: g.shape.T for g in groups(Wishes(device=device, suite=suite)) if g.shape.name}
