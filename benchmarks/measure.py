@@ -34,17 +34,17 @@ class Bench:
     def __post_init__(self) -> None:
         self.where = self.where or self.device
         self.peers = PEERS if self.peers is None else self.peers
+        self._clocks: dict[bool, CudaClock] = {}
 
     def clock(self, threads: int, peer: Peer):
         if self.device == "cuda":
-            return self._cuda_clock
+            return self._cuda_clock(peer.own_streams)
         return CpuClock(threads, peer.own_threads)
 
-    @property
-    def _cuda_clock(self) -> CudaClock:
-        if not hasattr(self, "_clock"):
-            self._clock = CudaClock("cuda", self.where)
-        return self._clock
+    def _cuda_clock(self, own_streams: bool) -> CudaClock:
+        if own_streams not in self._clocks:
+            self._clocks[own_streams] = CudaClock("cuda", self.where, own_streams)
+        return self._clocks[own_streams]
 
     # ---- a group
 
@@ -67,7 +67,7 @@ class Bench:
             peer = self.peers[name]
             why = peer.missing(self.device)
             status = "missing" if why else "refused"
-            why = why or peer.refuses(problem)
+            why = why or peer.refuses(problem, group.threads)
             if why:
                 rows.add(name, status, note=why, install=peer.install)
             elif (call := self._checked(peer, problem, small, expected, group, rows)) is not None:
@@ -129,10 +129,10 @@ class Bench:
         """CUDA graphs of those calls that can be captured."""
         captured, refused = {}, {}
         for name, run in runs.items():
-            if name and (self.peers[name].own_threads or name == "onnxruntime"):
-                continue  # not on torch's stream
+            if name and self.peers[name].own_streams:
+                continue
             try:
-                captured[name] = self._cuda_clock.captured(run)
+                captured[name] = self._cuda_clock(False).captured(run)
             except RuntimeError as error:
                 refused[name] = f"cannot be captured: {str(error).splitlines()[0]}"[:200]
                 rows.add((name or OURS.name) + "+graph", "refused", note=refused[name])

@@ -47,7 +47,8 @@ def _found(peer: Peer, group: Group, device: str, where: str | None) -> dict:
     """Status and note; if that is "ok": peak and saved."""
     if why := peer.missing(device):
         return {"status": "missing", "note": why, "install": peer.install}
-    if why := peer.refuses(Problem(group.shape.with_steps(2), group.dtype, "training", where or device)):
+    tiny = Problem(group.shape.with_steps(2), group.dtype, "training", where or device)
+    if why := peer.refuses(tiny, group.threads):
         return {"status": "refused", "note": why}
     try:
         if why := _wrong(peer, group, device, where):
