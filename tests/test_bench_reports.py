@@ -141,13 +141,30 @@ def test_plots(tmp_path):
         "where-time-goes.png",
     }  # fmt: skip
     assert all((tmp_path / "plots" / name).read_bytes()[:4] == b"\x89PNG" for name in files)
+
+
+def test_plots_of_an_earlier_file_go_and_other_pictures_stay(tmp_path):
+    pytest.importorskip("matplotlib", reason="plots are an optional extra")
+    for name in ("ratio-bfloat16-1.png", "scaling-B.png", "holiday.png"):
+        (tmp_path / name).write_text("old")
     assert plots.draw([RUN, END], tmp_path) == []
+    assert [file.name for file in tmp_path.iterdir()] == ["holiday.png"]
+
+
+def test_an_axis_needs_two_sizes_and_threads_are_whole(tmp_path):
+    pytest.importorskip("matplotlib", reason="plots are an optional extra")
+    threads = [row("8,2,4,4", section="scaling", axis="threads", threads=n) for n in (1, 2, 4)]
+    figures = plots.scaling(plots.pyplot(), [row("8,2,4,4", section="scaling", axis="T"), *threads])
+    assert set(figures) == {"scaling-threads"}
+    (axis,) = figures["scaling-threads"].axes
+    assert [text.get_text() for text in axis.get_xticklabels()] == ["1", "2", "4"]
+    assert not len(axis.get_xticks(minor=True))
 
 
 def test_without_matplotlib_it_says_how_to_get_it(monkeypatch, tmp_path, capsys):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert program.main(["plot", str(written(tmp_path, everything()))]) == 2
-    assert 'pip install ".[bench]"' in capsys.readouterr().err
+    assert 'pip install ".[bench]", or go without: --no-plots' in capsys.readouterr().err
 
 
 # ---- compare
