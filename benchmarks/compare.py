@@ -18,7 +18,7 @@ from pathlib import Path
 
 from .results_file import BAD, key, ours_is_bad, rows
 from .stats import interval
-from .table import aligned
+from .table import aligned, number
 
 LEAST = 0.03  # changes below this are not spoken of, however narrow the intervals
 SPREADS = 3.0
@@ -167,7 +167,7 @@ def _everything(factors: list[float]) -> str:
 
 def _shown(row: dict) -> str:
     if "whole" in row:
-        return ", ".join(f"{seconds * 1e3:.3g}" for seconds in row["whole"].values()) + " ms"
+        return ", ".join(number(seconds * 1e3) for seconds in row["whole"].values()) + " ms"
     if "ratio" not in row:
         return row["status"]
     bounds = "" if row.get("low") is None else f" ({row['low']:.2f}..{row['high']:.2f})"

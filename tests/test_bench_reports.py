@@ -34,12 +34,13 @@ def row(shape="7,3,5,16", ratio=1.5, width=0.02, *, section="shapes", mode="infe
     return {
         **described(group, "cpu", peer), "status": "ok", "ratio": ratio, "low": ratio - width, "high": ratio + width,
         "ours_seconds": ours, "seconds": ratio * ours, "gflops": 50.0, "intensity": 10.0, "peak_share": 0.5,
-        "memory_share": 0.25, "checked_steps": shape.T, **more,
+        "gemm_share": 0.625, "memory_share": 0.25, "checked_steps": shape.T, **more,
     }  # fmt: skip
 
 
 def without_time(status, **more):
     keys = ("ratio", "low", "high", "ours_seconds", "seconds", "peak_share", "memory_share", "gflops", "intensity")
+    keys += ("gemm_share",)
     return {key: value for key, value in row(status=status, **more).items() if key not in keys}
 
 
@@ -55,6 +56,7 @@ def everything():
     found += [row(), row(mode="training", ratio=0.8, status="noisy", width=0.1)]
     found += [row(STREAMING[0], mode="latency", section="latency", ratio=3.0)]
     found += [row("70,7,333,333", checked_steps=9, peer="loop", ratio=20.0)]
+    found += [row("70,7,333,333", peer=peer, ratio=0.5) for peer in ("onnxruntime", "self")]
     found += [row("9,9,9,9", status="noisy", low=None, high=None, disturbed=5)]
     found += [without_time("wrong", peer="jax", note="relative error 1e-1, allowed 1e-4: not timed", error=0.1)]
     found += [without_time("refused", peer="onnxruntime", note="training is not its business")]
@@ -93,15 +95,15 @@ def test_the_table_says_everything():
         "Abacus 3000 (scalar, 2 cores), torch 2.99, fused_lstm 9 (abc, built from abc)",
         "2030-01-01T00:00:00+00:00, load 0.5 at the start, 0.7 at the end, 3.5 minutes",
         "float32, 1 thread(s): multiply-adds 100 GFLOP/s, torch.mm 80 GFLOP/s, memory 20 GB/s",
-        "7,3,5,16 training float32 1 torch 0.80 0.70..0.90 0.484 0.387 50 25 noisy",
-        "9,9,9,9 inference float32 1 torch (1.50) unknown 0.233 0.35 50 25 noisy, machine busy",
+        "7,3,5,16 training float32 1 torch 0.80 0.70..0.90 0.484 0.387 50 62 25 noisy",
+        "9,9,9,9 inference float32 1 torch (1.50) unknown 0.233 0.35 50 62 25 noisy, machine busy",
         "7,3,5,16 inference float32 1 jax wrong relative error 1e-1, allowed 1e-4: not timed",
         "7,3,5,16 inference float32 1 – not run time was up",
         "7,3,5,16 torch 2.00 4 8 1 4",
         "7,3,5,16 loop refused knows no resets",
         "classifier 1 1.25 1.20..1.30 500 400",
         "* haste: not installed. To have it: from source",
-        "7,3,5,16 7e+03 14 29 36 7 14",
+        "7,3,5,16 7000 14 29 36 7 14",
         "5,4,3,2: missing, no compiler",
         "torch float32 inference 1 5 1.51 1.03 0",
     ):
@@ -109,7 +111,15 @@ def test_the_table_says_everything():
     assert "checked at T 9" in text and "not its business" not in text
     assert "The 5 worst ratios to torch.nn.LSTM in float32" in text
     worst = text.split("worst ratios")[1]
-    assert worst.index("0.80") < worst.index("1.03") and "loop" not in worst
+    assert "Slower than a peer in float32: 2 of 25 rows" in worst
+    of_torch, of_all = worst.split("Slower than a peer")
+    assert of_torch.index("0.80") < of_torch.index("1.03") and "loop" not in of_torch
+    assert of_all.index("onnxruntime") < of_all.index("0.80") and "0.50" in of_all and "self" not in of_all
+
+
+@pytest.mark.parametrize("value, text", [(0.01234, "0.0123"), (12.34, "12.3"), (999.4, "999"), (1449.6, "1450")])
+def test_numbers_have_three_digits_or_are_whole(value, text):
+    assert table.number(value) == text
 
 
 def test_as_markdown_every_line_has_its_cells():
@@ -221,7 +231,7 @@ def test_calls_beside_their_parts_are_compared(tmp_path):
 
     old = file("old.jsonl", {"inference": 1.0, "training": 4.0})
     text, status = compare.report(old, [file("new.jsonl", {"inference": 1.0, "training": 12.0})])
-    assert status == 1 and "slower" in text and "0.33" in text
+    assert status == 1 and "slower" in text and "1000, 12000 ms" in text and "0.33" in text
     assert compare.report(old, [file("new.jsonl", {"inference": 1.1, "training": 4.4})])[1] == 0
     slower_machine = file("new.jsonl", {"inference": 2.0, "training": 8.0}, pace=2.0)
     assert compare.report(old, [slower_machine])[1] == 0
