@@ -66,6 +66,17 @@ def groups(wishes: Wishes) -> list[Group]:
     return list(found.values())
 
 
+def left_out(wishes: Wishes) -> list[str]:
+    """Which sections the suite has but not in a dtype that was asked for, a line for each such dtype."""
+    usual = {group.section for group in groups(replace(wishes, dtypes=()))}
+    found = []
+    for dtype in wishes.dtypes:
+        measured = {group.section for group in groups(wishes) if group.dtype == dtype}
+        if missing := [section for section in SECTIONS if section in usual - measured]:
+            found.append(f"Not measured in {dtype}: {', '.join(missing)}")
+    return found
+
+
 def _threads(wishes: Wishes) -> tuple[int, ...]:
     if wishes.device == "cuda":
         return (1,)
@@ -105,8 +116,7 @@ def _of_suite(wishes: Wishes) -> Iterator[Group]:
         yield from _all_peers(wishes, full)
         yield from _parts(wishes, full)
         yield from _memory(wishes, full)
-        if wishes.device == "cpu":
-            yield Group("sentiment", NAMED["sentiment"], "training", threads=everywhere[0], peers=("torch",))
+        yield Group("sentiment", NAMED["sentiment"], "training", threads=everywhere[0], peers=("torch",))
         yield from _named(wishes, full, everywhere[1:])
         yield from _grid(wishes, full, usual)
         yield from _scaling(wishes, full)
@@ -193,6 +203,7 @@ def _scaling(wishes: Wishes, full: bool) -> Iterator[Group]:
 
 
 def _parts(wishes: Wishes, full: bool) -> Iterator[Group]:
+    """Of kernels for the CPU, in float32."""
     if wishes.device == "cpu":
         for shape in LAYER if full else (LAYER[0], LAYER[1], LAYER[2].with_steps(64), LAYER[3].with_steps(16)):
             yield Group("parts", shape, "training", "float32", 1, ())
@@ -201,4 +212,5 @@ def _parts(wishes: Wishes, full: bool) -> Iterator[Group]:
 def _memory(wishes: Wishes, full: bool) -> Iterator[Group]:
     shapes = [Shape("", 256, 32, 512, 512)] if not full else [Shape("", 1024, 32, 512, 512), NAMED["sentiment"]]
     for shape in shapes:
-        yield Group("memory", shape, "memory", "float32", 1, ("torch", "fused-recompute"))
+        for dtype in wishes.dtypes or ("float32",):
+            yield Group("memory", shape, "memory", dtype, 1, ("torch", "fused-recompute"))

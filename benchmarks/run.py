@@ -36,7 +36,7 @@ class Runner:
         self.special = {
             "parts": functools.partial(parts.measure, seconds=self.seconds),
             "memory": functools.partial(memory.measure, device=self.device, where=self.where),
-            "sentiment": sentiment.measure,
+            "sentiment": functools.partial(sentiment.measure, device=self.device),
         } | self.special
 
     def limits(self, threads: int, dtype: str) -> limits_of.Limits:

@@ -6,6 +6,7 @@ import pytest
 
 from benchmarks import arguments, plan
 from benchmarks.plan import Wishes, groups
+from benchmarks.problem import Problem
 from benchmarks.shapes import MODES, NAMED, Shape, ShapeError, parse
 
 
@@ -63,6 +64,15 @@ def test_work_and_traffic_of_a_shape():
     weights = 4 * 8 * (3 + 8 + 2)
     assert shape.traffic("inference", 4) == 4 * (10 * 4 * (3 + 8) + weights)
     assert shape.traffic("training", 4) > 3 * shape.traffic("inference", 4)
+
+
+def test_work_of_packed_rows_is_that_of_their_lengths():
+    shape = parse("100,8,3,16,packed")
+    lengths = shape.lengths()
+    assert lengths == shape.lengths() and lengths[0] == max(lengths) == 100 and 50 <= min(lengths) < 100
+    assert len(set(lengths)) > 4 and shape.rows() == sum(lengths)
+    assert parse("100,1,3,16,packed").flops() == parse("100,1,3,16").flops()
+    assert Problem(shape, "float32", "inference").lengths.tolist() == lengths
 
 
 # ---- the command line
@@ -130,8 +140,7 @@ def test_plans_hold_every_section_once(suite, device):
     keys = [(g.section, g.axis, g.shape.spec, g.mode, g.dtype, g.threads) for g in found]
     assert found and len(keys) == len(set(keys)) and {g.mode for g in found} <= set(MODES)
     if suite in ("quick", "full"):
-        only_cpu = {"parts", "sentiment"}
-        assert {g.section for g in found} == set(plan.SECTIONS) - (only_cpu if device == "cuda" else set())
+        assert {g.section for g in found} == set(plan.SECTIONS) - ({"parts"} if device == "cuda" else set())
         assert {g.shape.name for g in found if g.section == "shapes"} >= set(NAMED)
         assert max(g.shape.T for g in found if g.axis == "T") == 65536
     if device == "cuda":
@@ -165,6 +174,15 @@ def test_peers_of_a_plan_are_those_of_the_device():
     assert shapes["cuda"] == ("torch", "torch-benchmark", "onnxruntime", "torchrl-triton", "haste", "flashrnn")
     everybody = [g for g in groups(Wishes(suite="full")) if g.section == "peers"]
     assert len(everybody) == 8 and {"loop-compile", "torch-compile", "jax", "flax"} <= set(everybody[0].peers)
+
+
+def test_what_a_suite_lacks_in_a_dtype_is_told():
+    assert plan.left_out(Wishes(dtypes=("bfloat16",))) == ["Not measured in bfloat16: parts, sentiment"]
+    both = plan.left_out(Wishes(dtypes=("float32", "bfloat16")))
+    assert both == ["Not measured in bfloat16: structure, latency, peers, scaling, parts, sentiment"]
+    assert plan.left_out(Wishes()) == [] == plan.left_out(Wishes(dtypes=("bfloat16",), shapes=(parse("7,3,5,16"),)))
+    memory = [g for g in groups(Wishes(dtypes=("bfloat16",))) if g.section == "memory"]
+    assert memory and all(g.dtype == "bfloat16" for g in memory)
 
 
 def test_wishes_are_granted():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import json
+import os
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -330,8 +332,7 @@ def test_without_a_compiler_there_are_no_parts(monkeypatch):
 def test_sentiment_training_end_to_end(monkeypatch):
     settings = ("--corpus-size", "40", "--epochs", "1", "--no-baseline", "--no-plots")
     assert sentiment.samples_per_second("torch", 1, settings) > 0
-    order = []
-    rates = {"fused": 6.0, "torch": 4.0}
+    order, rates = [], {"fused": 6.0, "torch": 4.0}
     monkeypatch.setattr(sentiment, "samples_per_second", lambda lstm, *more: order.append(lstm) or rates[lstm])
     group = Group("sentiment", NAMED["sentiment"], "training")
     (row,) = sentiment.measure(group)
@@ -340,6 +341,24 @@ def test_sentiment_training_end_to_end(monkeypatch):
     assert order[:4] == ["fused", "torch", "torch", "fused"]
     (row,) = sentiment.measure(group, pairs=3)  # too few for an interval
     assert row["status"] == "noisy" and row["low"] is None
+
+
+@pytest.mark.parametrize("device, shown", [("cpu", ""), ("cuda", "0,1")])
+def test_sentiment_training_runs_on_the_device_asked_for(monkeypatch, device, shown):
+    """The application takes a GPU where it sees one."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    seen = []
+
+    def train(command, env, **options):
+        seen.append((env or os.environ)["CUDA_VISIBLE_DEVICES"])
+        history = [{"samples_per_second": 5.0}] * 2
+        (Path(command[command.index("--output") + 1]) / "metrics.json").write_text(json.dumps({"history": history}))
+        return SimpleNamespace(returncode=0)
+
+    monkeypatch.setattr("subprocess.run", train)
+    (row,) = sentiment.measure(Group("sentiment", NAMED["sentiment"], "training"), device=device)
+    assert set(seen) == {shown} and len(seen) == 2 * sentiment.PAIRS
+    assert (row["device"], row["ratio"], row["ours_samples_per_second"]) == (device, 1.0, 5.0)
 
 
 def test_processes_that_fail_are_quoted(monkeypatch):
