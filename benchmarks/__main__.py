@@ -21,6 +21,8 @@ def main(argv: list[str] | None = None) -> int:
     except (FileProblem, ReadmeProblem, Impossible) as error:
         print(f"benchmarks: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        return 130
     except BrokenPipeError:  # the reader has gone (table | head); nothing must be flushed again at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -41,14 +43,17 @@ def _run(args) -> int:
     seconds = args.seconds or {"quick": 2.0, "full": 8.0}.get(args.suite, 6.0)
     if args.suite == "variants":
         return variants.main(args.threads or [1], seconds, output if args.output else None)
-    groups = plan.groups(arguments.wishes(args))
+    wishes = arguments.wishes(args)
+    groups = plan.groups(wishes)
     if not groups:
         raise Impossible("nothing is left to measure: these sections, modes and dtypes exclude each other")
     minutes = args.minutes or (7.5 if args.suite == "quick" and not args.shapes else float("inf"))
     status = run.Runner(args.device, output, seconds, minutes).run(groups)
     records = read(output)
     print("\n" + table.document(records))
-    output.with_suffix(".md").write_text(table.document(records, table.markdown))
+    output.with_suffix(".md").write_text(table.document(records, table.markdown), encoding="utf-8")
+    for line in plan.left_out(wishes):
+        print(line)
     print(f"Written: {output}, {output.with_suffix('.md').name}")
     if not args.no_plots:
         try:

@@ -95,7 +95,7 @@ def _add_run(run: argparse.ArgumentParser) -> None:
     how = run.add_argument_group("how")
     how.add_argument("--minutes", type=above_zero, help="for everything (default: 7.5 for quick, no limit for others)")
     how.add_argument("--seconds", type=above_zero, help="a race may take (default: 2 for quick, 8 for full, else 6)")
-    how.add_argument("--output", type=Path, help="results file (benchmarks/results/MACHINE/SUITE-DEVICE.jsonl)")
+    how.add_argument("--output", type=Path, help="a .jsonl file (benchmarks/results/MACHINE/SUITE-DEVICE.jsonl)")
     how.add_argument("--no-plots", action="store_true", help="no PNG files beside the results")
 
 
@@ -128,6 +128,10 @@ def _check_run(top: argparse.ArgumentParser, args: argparse.Namespace) -> None:
         top.error("--sections chooses among a suite's; it has no meaning beside --shapes")
     if args.suite == "variants" and (args.shapes or args.device == "cuda"):
         top.error("--suite variants has one shape of its own, on the CPU")
+    if args.output and args.output.suffix != ".jsonl":
+        top.error(f"--output {args.output}: name a file that ends in .jsonl; tables and plots get its name beside it")
+    if args.output and args.output.is_dir():
+        top.error(f"--output {args.output} is a folder: name a file in it that ends in .jsonl")
     if too_many := [n for n in args.threads if n > cores()]:
         top.error(f"--threads {too_many[0]}: this process may use {cores()} core(s)")
 

@@ -49,24 +49,27 @@ class Limits:
 
 
 @functools.cache
-def library(folder: Path | None = None) -> ctypes.CDLL | None:
-    """The C++ file, compiled for this CPU; None where there is no compiler."""
+def library(folder: Path | None = None) -> tuple[ctypes.CDLL | None, str]:
+    """The C++ file, compiled for this CPU, or None and why."""
     compiler = os.environ.get("CXX", "").split() or [shutil.which("g++") or shutil.which("clang++") or ""]
     if not compiler[0]:
-        return None
+        return None, "no compiler"
     folder = folder or Path(tempfile.mkdtemp(prefix="fused-lstm-limits-"))
     target = folder / "limits.so"
     command = [*compiler, "-std=c++17", "-O3", "-march=native", "-shared", "-fPIC", str(SOURCE), "-o", str(target)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(f"{SOURCE.name} did not compile: {done.stderr[:400].strip()}")
-    loaded = ctypes.CDLL(str(target))
+    try:
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            return None, f"{SOURCE.name} did not compile: {done.stderr.strip() or f'exit {done.returncode}'}"[:400]
+        loaded = ctypes.CDLL(str(target))
+    except OSError as error:
+        return None, f"{SOURCE.name} did not compile: {error}"
     for name in ("float32", "float64", "bfloat16"):
         getattr(loaded, f"{name}_flops").restype = ctypes.c_double
         rounds = getattr(loaded, f"{name}_rounds")
         rounds.restype, rounds.argtypes = ctypes.c_double, [ctypes.c_int64]
     loaded.read_once.restype, loaded.read_once.argtypes = ctypes.c_double, [ctypes.c_void_p, ctypes.c_int64]
-    return loaded
+    return loaded, ""
 
 
 def _cpu_time() -> float:
@@ -101,7 +104,7 @@ def measure(device: str, threads: int, dtypes: tuple[str, ...] = ("float32",), w
 
 
 def _cpu(threads: int, dtypes: tuple[str, ...]) -> Limits:
-    loaded, fma = library(), {}
+    (loaded, why), fma = library(), {}
     if loaded is not None:
         for dtype in dtypes:
             flops = getattr(loaded, f"{dtype}_flops", lambda: 0.0)()
@@ -116,7 +119,7 @@ def _cpu(threads: int, dtypes: tuple[str, ...]) -> Limits:
         bandwidth = _together(threads, read) / 1e9
     else:
         bandwidth = _copy_rate("cpu", BUFFER)
-    how = "FMA and reading: own C++; GEMM: torch.mm of 1024 squared" if loaded else "no compiler: torch alone"
+    how = "FMA and reading: own C++; GEMM: torch.mm of 1024 squared" if loaded else f"torch alone: {why}"
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     gemm = {dtype: _gemm(dtype, "cpu", 1024, _cpu_time if threads == 1 else time.perf_counter) for dtype in dtypes}

@@ -12,7 +12,7 @@ import torch
 from .clocks import CpuClock, CudaClock
 from .gpu.peers import set_tf32
 from .limits import Limits
-from .peers import OURS, PEERS, Call, Peer
+from .peers import OURS, PEERS, Call, Peer, compiling
 from .plan import Group
 from .problem import TOLERANCE, Problem, Result, checked_steps, worst_error
 from .timing import Duel, race
@@ -34,17 +34,17 @@ class Bench:
     def __post_init__(self) -> None:
         self.where = self.where or self.device
         self.peers = PEERS if self.peers is None else self.peers
+        self._clocks: dict[bool, CudaClock] = {}
 
     def clock(self, threads: int, peer: Peer):
         if self.device == "cuda":
-            return self._cuda_clock
+            return self._cuda_clock(peer.own_streams)
         return CpuClock(threads, peer.own_threads)
 
-    @property
-    def _cuda_clock(self) -> CudaClock:
-        if not hasattr(self, "_clock"):
-            self._clock = CudaClock("cuda", self.where)
-        return self._clock
+    def _cuda_clock(self, own_streams: bool) -> CudaClock:
+        if own_streams not in self._clocks:
+            self._clocks[own_streams] = CudaClock("cuda", self.where, own_streams)
+        return self._clocks[own_streams]
 
     # ---- a group
 
@@ -54,6 +54,7 @@ class Bench:
             set_tf32(group.dtype == "tf32")
         problem = Problem(group.shape, group.dtype, group.mode, self.where)
         rows = _Rows(group, self.device, self.limits)
+        compiling.begin([self.peers[name] for name in group.peers], group.shape, group.mode)
         small = problem.steps_cut(checked_steps(group.shape, group.mode))
         expected = small.expected()
         if self.device == "cuda":
@@ -66,7 +67,7 @@ class Bench:
             peer = self.peers[name]
             why = peer.missing(self.device)
             status = "missing" if why else "refused"
-            why = why or peer.refuses(problem)
+            why = why or peer.refuses(problem, group.threads)
             if why:
                 rows.add(name, status, note=why, install=peer.install)
             elif (call := self._checked(peer, problem, small, expected, group, rows)) is not None:
@@ -79,6 +80,7 @@ class Bench:
     ) -> Call | None:
         """The call to time, or None after a row that says why there is none."""
         try:
+            before = compiling.graphs() if peer.compiled else 0
             call = peer.call(small, group.threads)
             error = worst_error(call.results(call.run()), expected)
             tolerance = TOLERANCE[group.dtype]
@@ -87,7 +89,11 @@ class Bench:
                 note = f"relative error {error:.1e}, allowed {tolerance:.0e}: not timed"
                 rows.add(peer.name, "wrong", note=note)
                 return None
-            return call if small is problem else peer.call(problem, group.threads)
+            call = call if small is problem else peer.call(problem, group.threads)
+            if peer.compiled:
+                call.run()  # at full length
+                rows.errors[peer.name]["graphs"] = compiling.graphs() - before
+            return call
         except Exception as error:  # noqa: BLE001  (somebody else's code: recorded, and the others go on)
             rows.add(peer.name, "failed", note=f"{type(error).__name__}: {error}".strip()[:300])
             return None
@@ -110,24 +116,31 @@ class Bench:
         ours = runs[""]
         try:
             duels = race(ours, {n: runs[n] for n in names}, clocks, seconds=self.seconds, now=time.perf_counter)
-        except Exception as error:  # noqa: BLE001
-            rows.add(names[0] + mark, "failed", note=f"while timing: {type(error).__name__}: {error}"[:300])
+        except Exception as error:  # noqa: BLE001  (of ours: race() keeps what rivals raise to itself)
+            rows.add(OURS.name + mark, "failed", note=_while_timing(error))
             return
         for name, duel in duels.items():
-            rows.timed(name, mark, duel, clocks[name].kind)
+            if isinstance(duel, Exception):
+                rows.add(name + mark, "failed", note=_while_timing(duel))
+            else:
+                rows.timed(name, mark, duel, clocks[name].kind)
 
     def _captured(self, runs: dict[str, Callable], rows: _Rows) -> tuple[dict[str, Callable], dict[str, str]]:
         """CUDA graphs of those calls that can be captured."""
         captured, refused = {}, {}
         for name, run in runs.items():
-            if name and (self.peers[name].own_threads or name == "onnxruntime"):
-                continue  # not on torch's stream
+            if name and self.peers[name].own_streams:
+                continue
             try:
-                captured[name] = self._cuda_clock.captured(run)
+                captured[name] = self._cuda_clock(False).captured(run)
             except RuntimeError as error:
                 refused[name] = f"cannot be captured: {str(error).splitlines()[0]}"[:200]
                 rows.add((name or OURS.name) + "+graph", "refused", note=refused[name])
         return captured, refused
+
+
+def _while_timing(error: Exception) -> str:
+    return f"while timing: {type(error).__name__}: {error}".strip()[:300]
 
 
 def _set_threads(threads: int) -> None:

@@ -1,7 +1,8 @@
 """Peak memory of a call, each peer in a process of its own (CPU) or in this one (CUDA).
 
 "peak" is how far memory rises above what input, weights and cotangent need, over three calls; "saved" is what autograd
-keeps between forward and backward, input, output and weights not counted: those live anyway.
+keeps between forward and backward, input, output and weights not counted: those live anyway. Results are compared with
+float64 before, on a few steps and not in that process: what the check leaves in the allocator would hide a peak.
 
 usage of one process: python -m benchmarks.memory --peer NAME --shape SHAPE --dtype DTYPE --threads N
 """
@@ -17,10 +18,59 @@ from pathlib import Path
 import torch
 
 from .gpu import clock as device_clock
-from .peers import OURS, PEERS, Peer
+from .gpu.peers import set_tf32
+from .measure import described
+from .peers import OURS, PEERS, Peer, compiling
 from .plan import Group
-from .problem import Problem
+from .problem import TOLERANCE, Problem, worst_error
 from .shapes import parse
+
+CHECKED_STEPS = 8
+
+
+def measure(group: Group, device: str = "cpu", where: str | None = None) -> list[dict]:
+    """A row for each peer; one that cannot be measured costs itself alone, ours all of them."""
+    compiling.begin([PEERS[name] for name in group.peers], group.shape, "training")
+    ours = _found(OURS, group, device, where)
+    if ours["status"] != "ok":
+        return [{**described(group, device, OURS.name), **ours}]
+    rows, of_ours = [], {f"ours_{key}": ours[key] for key in ("peak", "saved")}
+    for peer in (PEERS[name] for name in group.peers):
+        theirs = _found(peer, group, device, where)
+        if theirs["status"] == "ok":
+            theirs |= {"ratio": theirs["peak"] / max(1, ours["peak"]), **of_ours}
+        rows.append({**described(group, device, peer.name), **theirs})
+    return rows
+
+
+def _found(peer: Peer, group: Group, device: str, where: str | None) -> dict:
+    """Status and note; if that is "ok": peak and saved."""
+    if why := peer.missing(device):
+        return {"status": "missing", "note": why, "install": peer.install}
+    tiny = Problem(group.shape.with_steps(2), group.dtype, "training", where or device)
+    if why := peer.refuses(tiny, group.threads):
+        return {"status": "refused", "note": why}
+    try:
+        if why := _wrong(peer, group, device, where):
+            return {"status": "wrong", "note": why}
+        if device == "cuda":
+            return {"status": "ok", **measure_here(peer, group.shape, group.dtype, group.threads, device, where)}
+        return {"status": "ok", **in_own_process(peer.name, group)}
+    except Exception as error:  # noqa: BLE001  (somebody else's code: recorded, and the others go on)
+        return {"status": "failed", "note": f"{type(error).__name__}: {error}".strip()[:300]}
+
+
+def _wrong(peer: Peer, group: Group, device: str, where: str | None) -> str | None:
+    torch.set_num_threads(group.threads)
+    shape = group.shape.with_steps(min(group.shape.T, CHECKED_STEPS))
+    problem = Problem(shape, group.dtype, "training", where or device)
+    expected = problem.expected()
+    if device == "cuda":
+        set_tf32(group.dtype == "tf32")
+    call = peer.call(problem, group.threads)
+    error = worst_error(call.results(call.run()), expected)
+    allowed = TOLERANCE[group.dtype]
+    return None if error <= allowed else f"relative error {error:.1e}, allowed {allowed:.0e}: not measured"
 
 
 def resident(field: str = "VmRSS") -> int:

@@ -2,7 +2,8 @@
 
 The parts are the functions that the layer calls (benchmarks/native/parts.cpp), on float32 and one thread, with what
 they read as warm as in a layer. What the whole takes beyond their sum is "rest": checks, allocation, rows and pointers,
-operands that were colder. The barrier is measured with as many threads as asked for, and counted once a step.
+operands that were colder. A barrier, which one thread does not need, is timed beside them with one and with two
+threads; no sum contains it.
 """
 
 from __future__ import annotations

@@ -45,6 +45,11 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def doubled(most: int) -> list[int]:
+    """Numbers of threads up to ``most``: 1, 2, 4 and so on."""
+    return sorted({*(1 << k for k in range(most.bit_length())), most})
+
+
 def groups(wishes: Wishes) -> list[Group]:
     """Without repetitions, and only what was wished for."""
     made = _of_shapes(wishes) if wishes.shapes else _of_suite(wishes)
@@ -59,6 +64,17 @@ def groups(wishes: Wishes) -> list[Group]:
         group = replace(group, peers=wishes.peers) if wishes.peers else group
         found.setdefault((group.section, group.axis, group.shape.spec, group.mode, group.dtype, group.threads), group)
     return list(found.values())
+
+
+def left_out(wishes: Wishes) -> list[str]:
+    """Which sections the suite has but not in a dtype that was asked for, a line for each such dtype."""
+    usual = {group.section for group in groups(replace(wishes, dtypes=()))}
+    found = []
+    for dtype in wishes.dtypes:
+        measured = {group.section for group in groups(wishes) if group.dtype == dtype}
+        if missing := [section for section in SECTIONS if section in usual - measured]:
+            found.append(f"Not measured in {dtype}: {', '.join(missing)}")
+    return found
 
 
 def _threads(wishes: Wishes) -> tuple[int, ...]:
@@ -100,11 +116,10 @@ def _of_suite(wishes: Wishes) -> Iterator[Group]:
         yield from _all_peers(wishes, full)
         yield from _parts(wishes, full)
         yield from _memory(wishes, full)
-        if wishes.device == "cpu":
-            yield Group("sentiment", NAMED["sentiment"], "training", threads=everywhere[0], peers=("torch",))
+        yield Group("sentiment", NAMED["sentiment"], "training", threads=everywhere[0], peers=("torch",))
+        yield from _named(wishes, full, everywhere[1:])
         yield from _grid(wishes, full, usual)
         yield from _scaling(wishes, full)
-        yield from _named(wishes, full, everywhere[1:])
         return
     lists = {"layer": LAYER, "structure": STRUCTURE, "streaming": STREAMING}
     for shape in lists.get(wishes.suite) or LAYER + STRUCTURE + STREAMING:
@@ -182,12 +197,13 @@ def _scaling(wishes: Wishes, full: bool) -> Iterator[Group]:
             for mode in ("inference", "training") if full or axis == "T" else ("training",):
                 yield Group("scaling", shape, mode, dtype, 1, ("torch",), axis)
     if wishes.device == "cpu":
-        for threads in range(1, cores() + 1):
+        for threads in doubled(cores()):
             for mode in ("inference", "training"):
                 yield Group("scaling", Shape("", 64, 64, 256, 256), mode, dtype, threads, ("torch",), "threads")
 
 
 def _parts(wishes: Wishes, full: bool) -> Iterator[Group]:
+    """Of kernels for the CPU, in float32."""
     if wishes.device == "cpu":
         for shape in LAYER if full else (LAYER[0], LAYER[1], LAYER[2].with_steps(64), LAYER[3].with_steps(16)):
             yield Group("parts", shape, "training", "float32", 1, ())
@@ -196,4 +212,5 @@ def _parts(wishes: Wishes, full: bool) -> Iterator[Group]:
 def _memory(wishes: Wishes, full: bool) -> Iterator[Group]:
     shapes = [Shape("", 256, 32, 512, 512)] if not full else [Shape("", 1024, 32, 512, 512), NAMED["sentiment"]]
     for shape in shapes:
-        yield Group("memory", shape, "memory", "float32", 1, ("torch", "fused-recompute"))
+        for dtype in wishes.dtypes or ("float32",):
+            yield Group("memory", shape, "memory", dtype, 1, ("torch", "fused-recompute"))

@@ -7,8 +7,13 @@ from pathlib import Path
 from types import ModuleType
 
 from . import parts
+from .results_file import FileProblem
 
 COLOURS = ("#4878a8", "#e0883c", "#5a9e6f", "#c44e52", "#8172b2", "#937860", "#da8bc3", "#8c8c8c", "#64b5cd", "#ccb974")
+
+
+# What draw() may write: files of these names are of an earlier file of results.
+FILES = ("ratio-*.png", "scaling-*.png", "roofline-*.png", "where-time-goes.png")
 
 
 class NoMatplotlib(RuntimeError):
@@ -19,7 +24,7 @@ def pyplot() -> ModuleType:
     try:
         import matplotlib
     except ImportError:
-        raise NoMatplotlib('matplotlib is not installed: pip install ".[bench]", or go without --plots') from None
+        raise NoMatplotlib('matplotlib is not installed: pip install ".[bench]", or go without: --no-plots') from None
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
@@ -27,9 +32,14 @@ def pyplot() -> ModuleType:
 
 
 def draw(records: list[dict], folder: Path) -> list[Path]:
-    """Every plot that the file has data for; returns what was written."""
+    """Every plot that the file has data for, and no older one beside them; returns what was written."""
     plt = pyplot()
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileProblem(f"{folder} cannot hold plots: {error.strerror}") from None
+    for old in (file for pattern in FILES for file in folder.glob(pattern)):
+        old.unlink()
     rows = [record for record in records if record["kind"] == "row"]
     limits = [record for record in records if record["kind"] == "limits"]
     written = []
@@ -89,7 +99,8 @@ def scaling(plt, rows: list[dict]) -> dict:
     figures = {}
     for axis_name, field in AXES.items():
         of_axis = [row for row in _times(rows) if row["section"] == f"scaling {axis_name}"]
-        if not of_axis:
+        ticks = sorted({row[field] for row in of_axis})
+        if len(ticks) < 2:
             continue
         figure, axis = plt.subplots(figsize=(5, 4))
         for mode, colour in zip(("inference", "training"), COLOURS):
@@ -102,6 +113,9 @@ def scaling(plt, rows: list[dict]) -> dict:
             axis.loglog(sizes, [row["seconds"] * 1e3 for row in points], "x--", color=colour, label=f"{mode}, nn.LSTM")
             power = {"threads": -1, "H": 2}.get(field, 1)  # I grows with H
             axis.loglog(sizes, [ours[0] * (size / sizes[0]) ** power for size in sizes], ":", color="grey", linewidth=1)
+        if field in ("layers", "threads"):
+            axis.set_xticks(ticks, ticks)
+            axis.set_xticks([], minor=True)
         title = f"time against {axis_name} (dotted: in proportion to the work)"
         axis.set(xlabel=field, ylabel="ms a call", title=title)
         axis.legend(fontsize=8)

@@ -47,16 +47,11 @@ class Problem:
         self.weights: list[list[Tensor]] = [list(m.parameters()) for m in made]
         training = mode == "training"
         self.x = torch.randn(shape.T, shape.B, shape.I, device=device, dtype=self.dtype, requires_grad=training)
-        self.lengths = self._draw_lengths() if shape.packed else None
+        self.lengths = torch.tensor(shape.lengths()) if shape.packed else None
         self.resets = (torch.rand(shape.T, shape.B) < EPISODE).to(device) if shape.resets else None
         self.states = [self._state(m) for m in self.modules] if mode == "latency" else [None] * len(made)
         self.cotangent = torch.randn(shape.T, shape.B, self.modules[-1].output, device=device).to(self.dtype)
         self._pack_once()
-
-    def _draw_lengths(self) -> Tensor:
-        lengths = torch.randint((self.shape.T + 1) // 2, self.shape.T + 1, (self.shape.B,))
-        lengths[0] = self.shape.T
-        return lengths
 
     def _state(self, m: Module) -> tuple[Tensor, Tensor]:
         size = (m.layers * m.directions, self.shape.B, m.H)

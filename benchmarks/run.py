@@ -11,9 +11,9 @@ from pathlib import Path
 from . import limits as limits_of
 from . import machine, memory, parts, sentiment
 from .measure import Bench, described
-from .peers import OURS, PEERS
+from .peers import PEERS
 from .plan import Group
-from .results_file import Writer
+from .results_file import Writer, ours_is_bad
 
 Say = Callable[[str], None]
 
@@ -35,8 +35,8 @@ class Runner:
         self.bench = self.bench or Bench(self.device, self.limits, self.seconds, self.where)
         self.special = {
             "parts": functools.partial(parts.measure, seconds=self.seconds),
-            "memory": self._memory,
-            "sentiment": sentiment.measure,
+            "memory": functools.partial(memory.measure, device=self.device, where=self.where),
+            "sentiment": functools.partial(sentiment.measure, device=self.device),
         } | self.special
 
     def limits(self, threads: int, dtype: str) -> limits_of.Limits:
@@ -52,25 +52,36 @@ class Runner:
         self._writer = Writer(self.output)
         self._writer.run(machine.describe(self.device))
         self._say_missing(groups)
-        bad, left = 0, []
+        self._bad, self._left = 0, 0
+        try:
+            self._groups(groups)
+        except KeyboardInterrupt:
+            self._end(interrupted=True)
+            self.say(f"\nInterrupted. What was measured is in {self._writer.stop()}")
+            raise
+        self._end()
+        self._writer.finish()
+        if self._left:
+            self.say(f"{self._left} of {len(groups)} were left out: {self.minutes:g} minutes were up (--minutes)")
+        return 1 if self._bad else 0
+
+    def _groups(self, groups: list[Group]) -> None:
         for i, group in enumerate(groups):
             if time.monotonic() - self.started > self.minutes * 60:
-                left.append(group)
+                self._left += 1
                 self._writer.write({**described(group, self.device, ""), "status": "not run", "note": "time was up"})
                 continue
             begun = time.monotonic()
             rows = self._measured(group)
             for row in rows:
                 self._writer.write(row)
-                bad += row["status"] in ("wrong", "failed") and row["peer"] in (OURS.name, "")
+                self._bad += ours_is_bad(row)
             told = "; ".join(map(brief, rows)) or "nothing"
             self.say(f"[{i + 1}/{len(groups)}] {headline(group)}: {told}  [{time.monotonic() - begun:.1f} s]")
-        minutes = (time.monotonic() - self.started) / 60
-        self._writer.write({"kind": "end", "minutes": round(minutes, 2), "load": machine.load(), "left": len(left)})
-        self._writer.finish()
-        if left:
-            self.say(f"{len(left)} of {len(groups)} were left out: {self.minutes:g} minutes were up (--minutes)")
-        return 1 if bad else 0
+
+    def _end(self, **more: object) -> None:
+        minutes = round((time.monotonic() - self.started) / 60, 2)
+        self._writer.write({"kind": "end", "minutes": minutes, "load": machine.load(), "left": self._left, **more})
 
     def _measured(self, group: Group) -> list[dict]:
         measure = self.special.get(group.section, self.bench.measure)
@@ -81,24 +92,6 @@ class Runner:
         except Exception as error:  # noqa: BLE001  (one measurement must not cost the others)
             note = f"{type(error).__name__}: {error}"[:300]
             return [{**described(group, self.device, ""), "status": "failed", "note": note}]
-
-    def _memory(self, group: Group) -> list[dict]:
-        def measured(name: str) -> dict:
-            if self.device == "cuda":
-                peer = OURS if name == OURS.name else PEERS[name]
-                return memory.measure_here(peer, group.shape, group.dtype, group.threads, "cuda", self.where)
-            return memory.in_own_process(name, group)
-
-        ours, rows = measured(OURS.name), []
-        for name in group.peers:
-            if why := PEERS[name].missing(self.device):
-                rows.append({**described(group, self.device, name), "status": "missing", "note": why})
-                continue
-            theirs = measured(name)
-            ratio = theirs["peak"] / max(1, ours["peak"])
-            more = {f"ours_{key}": value for key, value in ours.items()}
-            rows.append({**described(group, self.device, name), "status": "ok", "ratio": ratio, **theirs, **more})
-        return rows
 
     def _say_missing(self, groups: list[Group]) -> None:
         for name in dict.fromkeys(name for group in groups for name in group.peers):

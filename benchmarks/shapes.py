@@ -6,6 +6,7 @@ PackedSequence, episodes that end inside of rows. ``400>1150`` in the place of H
 
 from __future__ import annotations
 
+import random
 import re
 from dataclasses import dataclass, replace
 
@@ -51,7 +52,7 @@ class Shape:
     H: int
     layers: int = 1
     bidirectional: bool = False
-    packed: bool = False  # lengths drawn uniformly from T/2..T
+    packed: bool = False  # lengths drawn uniformly from T/2..T, the first row's is T
     resets: bool = False  # one step in 50 begins an episode
     then: tuple[int, ...] = ()  # hidden sizes of further LSTMs on top
 
@@ -67,9 +68,16 @@ class Shape:
         extras += [name for name, on in (("bi", self.bidirectional), ("packed", self.packed)) if on]
         return ",".join([f"{self.T},{self.B},{self.I},{hidden}", *extras, *["resets"] * self.resets])
 
-    def rows(self) -> float:
+    def lengths(self) -> list[int]:
+        """Of every row; the same at each call."""
+        if not self.packed:
+            return [self.T] * self.B
+        dice = random.Random(0)
+        return [self.T, *(dice.randint((self.T + 1) // 2, self.T) for _ in range(self.B - 1))]
+
+    def rows(self) -> int:
         """(step, row) pairs with work in them."""
-        return self.T * self.B * (0.75 if self.packed else 1.0)
+        return sum(self.lengths())
 
     def flops(self, mode: str = "inference") -> float:
         """Multiply-adds, times two; backward does each product of forward twice more."""

@@ -5,20 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from . import parts
+from .peers import OUR_WAYS
 from .stats import geometric_mean
 
 COLUMNS = (
-    "shape", "mode", "dtype", "threads", "against", "ratio", "95 % interval", "µs a step", "theirs", "% peak",
+    "shape", "mode", "dtype", "threads", "against", "ratio", "95 % interval", "µs a step", "theirs", "% peak", "% mm",
     "% memory", "",
 )  # fmt: skip
 LEGEND = (
     "ratio: their time / ours, median over rounds timed in turn; above 1 FusedLSTM is faster. Its interval is by",
     "order statistics; a row whose interval is wider than 3 % either way is marked noisy and proves nothing finer.",
-    "% peak: of the multiply-adds measured on this machine (CUDA: of torch's matrix product); % memory: the least",
-    "traffic that the layer can do with, of the measured bandwidth, above 100 where caches hold the weights between",
-    "calls. Everybody was compared with float64 first; who is wrong is not timed. machine busy: others held the cores",
-    "in so many rounds that the number in brackets means nothing; such rows are in no mean.",
+    "% peak: of the multiply-adds measured on this machine (CUDA: of torch's matrix product); % mm: of torch.mm;",
+    "% memory: the least traffic that the layer can do with, of the measured bandwidth, above 100 where caches hold",
+    "the weights between calls. Everybody was compared with float64 first; who is wrong is not timed. machine busy:",
+    "others held the cores in so many rounds that the number in brackets means nothing; such rows are in no mean.",
+    "not compiled: torch.compile made nothing of it.",
 )
+
+
+def number(value: float) -> str:
+    """Three digits, and all of a whole number."""
+    return f"{value:.0f}" if value >= 999.5 else f"{value:.3g}"
 
 
 def ratio_of(row: dict) -> str:
@@ -44,6 +51,9 @@ def note_of(row: dict) -> str:
         notes.append("noisy" + (", machine busy" if row.get("low") is None and row.get("disturbed") else ""))
     if row.get("status") not in ("ok", "noisy"):
         notes.append(row.get("note", ""))
+    if row["peer"].removesuffix("+graph").endswith("-compile") and "ratio" in row:
+        if not row.get("graphs"):
+            notes.append("not compiled" if "graphs" in row else "perhaps not compiled")  # older files counted nothing
     if row.get("checked_steps", row["T"]) < row["T"]:
         notes.append(f"checked at T {row['checked_steps']}")
     return ", ".join(notes)
@@ -53,11 +63,12 @@ def cells(row: dict) -> list[str]:
     label = f"{row['name']} {row['shape']}" if row.get("name") else row["shape"]
     start = [label, row["mode"], row["dtype"], str(row["threads"]), row["peer"] or "–"]
     if "ours_seconds" not in row:
-        return [*start, ratio_of(row), interval_of(row), "", "", "", "", note_of(row)]
+        return [*start, ratio_of(row), interval_of(row), "", "", "", "", "", note_of(row)]
     step = 1e6 / row["T"]
+    of_mm = f"{100 * row['gemm_share']:.0f}" if "gemm_share" in row else ""
     return [
-        *start, ratio_of(row), interval_of(row), f"{row['ours_seconds'] * step:.3g}", f"{row['seconds'] * step:.3g}",
-        f"{100 * row['peak_share']:.0f}", f"{100 * row['memory_share']:.0f}", note_of(row),
+        *start, ratio_of(row), interval_of(row), number(row["ours_seconds"] * step), number(row["seconds"] * step),
+        f"{100 * row['peak_share']:.0f}", of_mm, f"{100 * row['memory_share']:.0f}", note_of(row),
     ]  # fmt: skip
 
 
@@ -94,7 +105,7 @@ def document(records: list[dict], form=aligned) -> str:
     lines = [*head(run, records), "", *LEGEND]
     for name, of_section in sections(rows).items():
         lines += ["", f"## {name}", "", *_section(name, of_section, form)]
-    lines += ["", "## Means and worst", "", *means(rows, form), "", *worst(rows, form)]
+    lines += ["", "## Means and worst", "", *means(rows, form), "", *worst(rows, form), *slower_than(rows, form)]
     missing = [r for r in records if r["kind"] == "peer" and "missing" in r]
     if missing:
         lines += ["", "## Not compared with", ""]
@@ -122,7 +133,7 @@ def _section(name: str, rows: list[dict], form) -> Iterator[str]:
     if name == "parts":
         yield from part_lines(rows, form)
     elif name == "memory":
-        header = ("shape", "against", "ratio of peaks", "ours MiB", "theirs MiB", "ours saved", "theirs saved")
+        header = ("shape", "against", "ratio of peaks", "ours MiB", "theirs MiB", "ours saved", "theirs saved", "")
         yield from form(header, [_memory_cells(row) for row in rows])
     elif name == "sentiment":
         header = ("what", "threads", "ratio", "95 % interval", "samples/s", "torch", "")
@@ -133,7 +144,8 @@ def _section(name: str, rows: list[dict], form) -> Iterator[str]:
 
 def _memory_cells(row: dict) -> list[str]:
     mib = lambda key: f"{row[key] / 2**20:.0f}" if key in row else ""  # noqa: E731
-    return [row["shape"], row["peer"], ratio_of(row), *map(mib, ("ours_peak", "peak", "ours_saved", "saved"))]
+    sizes = map(mib, ("ours_peak", "peak", "ours_saved", "saved"))
+    return [row["shape"], row["peer"] or "–", ratio_of(row), *sizes, note_of(row)]
 
 
 def _sentiment_cells(row: dict) -> list[str]:
@@ -151,7 +163,7 @@ def part_lines(rows: list[dict], form) -> Iterator[str]:
         lines = []
         for row, stack in stacks:
             shares = [f"{100 * stack[name] / row['whole'][mode]:.0f}" for name in names]
-            lines.append([row["shape"], f"{row['whole'][mode] * 1e3:.3g}", *shares])
+            lines.append([row["shape"], number(row["whole"][mode] * 1e3), *shares])
         yield f"{mode}: per cent of a call"
         yield ""
         yield from form(("shape", "ms", *names), lines)
@@ -196,11 +208,29 @@ def means(rows: list[dict], form) -> Iterator[str]:
     yield from form(header, lines)
 
 
-def worst(rows: list[dict], form, most: int = 5) -> Iterator[str]:
+MOST = 5  # rows in a list of the worst
+
+
+def worst(rows: list[dict], form) -> Iterator[str]:
     of_torch = [row for row in compared(rows) if row["peer"] in ("torch", "torch+graph")]
     for dtype in dict.fromkeys(row["dtype"] for row in of_torch):
-        found = sorted((row for row in of_torch if row["dtype"] == dtype), key=lambda row: row["ratio"])[:most]
-        yield f"The {len(found)} worst ratios to torch.nn.LSTM in {dtype}"
-        yield ""
-        yield from form(("section", *COLUMNS), [[row["section"], *cells(row)] for row in found])
-        yield ""
+        found = sorted((row for row in of_torch if row["dtype"] == dtype), key=lambda row: row["ratio"])[:MOST]
+        yield from _listed(f"The {len(found)} worst ratios to torch.nn.LSTM in {dtype}", found, form)
+
+
+def slower_than(rows: list[dict], form) -> Iterator[str]:
+    """Where ours lost against whomever, other ways to use it aside."""
+    rivals = [row for row in compared(rows) if row["peer"].removesuffix("+graph") not in OUR_WAYS]
+    for dtype in dict.fromkeys(row["dtype"] for row in rivals):
+        of_dtype = [row for row in rivals if row["dtype"] == dtype]
+        found = sorted((row for row in of_dtype if row["ratio"] < 1), key=lambda row: row["ratio"])
+        title = f"Slower than a peer in {dtype}: {len(found)} of {len(of_dtype)} rows"
+        title += f", the {MOST} worst" if len(found) > MOST else ""
+        yield from _listed(title, found[:MOST], form) if found else (title, "")
+
+
+def _listed(title: str, rows: list[dict], form) -> Iterator[str]:
+    yield title
+    yield ""
+    yield from form(("section", *COLUMNS), [[row["section"], *cells(row)] for row in rows])
+    yield ""

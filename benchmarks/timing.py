@@ -15,7 +15,7 @@ from typing import Protocol
 from .stats import interval
 
 Call = Callable[[], object]
-WITHIN = 0.03  # of the ratio: the half width of its interval that ends a race
+WITHIN = 0.03  # of the ratio: how far an interval that ends a race reaches on either side
 FEWEST_ROUNDS, FIRST_LOOK, LOOK_GROWTH, MOST_ROUNDS = 6, 9, 1.5, 400
 
 
@@ -48,7 +48,8 @@ class Duel:
 
 
 def narrow(ratio: float, low: float, high: float) -> bool:
-    return high - low <= 2 * WITHIN * ratio
+    """Whether the interval lies within 3 % of the ratio either way."""
+    return low >= (1 - WITHIN) * ratio and high <= (1 + WITHIN) * ratio
 
 
 @dataclass
@@ -57,6 +58,7 @@ class _Rival:
     calls: int
     times: list[tuple[float, float, bool]] = field(default_factory=list)  # theirs, ours, disturbed
     done: bool = False
+    error: Exception | None = None  # what it raised: it is out of the race
 
     def duel(self) -> Duel:
         clean = [(a, b) for a, b, disturbed in self.times if not disturbed]
@@ -79,16 +81,17 @@ def race(
     seconds: float = 4.0,
     now: Callable[[], float],
     rounds: int = MOST_ROUNDS,
-) -> dict[str, Duel]:
-    """Each round times ours and every rival that is still open, the order turned round each time.
+) -> dict[str, Duel | Exception]:
+    """Each round times ours and every rival that is still open, in the order of ``turns``.
 
     ``seconds`` by ``now`` bound the race, but everybody runs FIRST_LOOK rounds, or FEWEST_ROUNDS where these
-    take longer than that. ``clock_of`` names a clock for each rival, and for ours by the empty name.
+    take longer than that. ``clock_of`` names a clock for each rival, and for ours by the empty name. A rival that
+    raises is out, its error in the place of a duel; what ours raises ends the race.
     """
     clock = (lambda name: clock_of[name]) if isinstance(clock_of, Mapping) else (lambda name: clock_of)
     start = now()
     our_calls = clock("").calls(ours)
-    state = {name: _Rival(call, clock(name).calls(call)) for name, call in rivals.items()}
+    state = {name: _entered(call, clock(name)) for name, call in rivals.items()}
     look, done, begun = FIRST_LOOK, 0, now()
     while done < rounds and any(not rival.done for rival in state.values()):
         _round(done, ours, our_calls, state, clock)
@@ -100,16 +103,40 @@ def race(
                 rival.done = rival.done or not rival.duel().noisy
         if late + each > seconds and done >= (FEWEST_ROUNDS if each > seconds / FIRST_LOOK else FIRST_LOOK):
             break
-    return {name: rival.duel() for name, rival in state.items()}
+    return {name: rival.error or rival.duel() for name, rival in state.items()}
+
+
+def _entered(call: Call, clock: Clock) -> _Rival:
+    try:
+        return _Rival(call, clock.calls(call))
+    except Exception as error:  # noqa: BLE001  (somebody else's code)
+        return _Rival(call, 1, done=True, error=error)
+
+
+def turns(number: int, n: int) -> list[int]:
+    """The order of a round, 0 being ours. Who ran before somebody matters (caches, clock rates), so within a block of n
+    rounds, 2n for odd n, everybody is the predecessor of everybody else equally often (Williams's design). What runs
+    across the border of two rounds evens out over blocks, as the rivals trade places from one block to the next."""
+    block, row = divmod(number, 2 * n if n % 2 else n)
+    zigzag = [0, *((k + 1) // 2 if k % 2 else n - k // 2 for k in range(1, n))]
+    if n % 2:
+        row, mirrored = divmod(row, 2)
+        zigzag = zigzag[::-1] if mirrored else zigzag
+    order = [(k + row) % n for k in zigzag]
+    return [1 + (k - 1 + block) % (n - 1) if k else 0 for k in order]
 
 
 def _round(number: int, ours: Call, our_calls: int, state: dict[str, _Rival], clock: Callable[[str], Clock]) -> None:
     names = ["", *(name for name, rival in state.items() if not rival.done)]
-    turn = number % len(names)
     times, disturbed = {}, {}
-    for name in names[turn:] + names[:turn]:
+    for name in (names[k] for k in turns(number, len(names))):
         call, calls = (ours, our_calls) if not name else (state[name].call, state[name].calls)
-        times[name] = clock(name).sample(call, calls)
+        try:
+            times[name] = clock(name).sample(call, calls)
+        except Exception as error:  # noqa: BLE001  (somebody else's code)
+            if not name:
+                raise
+            state[name].done, state[name].error = True, error
         disturbed[name] = clock(name).disturbed
-    for name in names[1:]:
+    for name in set(names[1:]) & set(times):
         state[name].times.append((times[name], times[""], disturbed[name] or disturbed[""]))

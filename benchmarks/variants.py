@@ -81,7 +81,10 @@ def cost_of(options: dict[str, Any], mode: str, threads: int, seconds: float) ->
 
     plain = FusedLSTM(I, H, proj_size=options.get("proj_size", 0) if "proj_clip" in options else 0)
     rivals, clock = {"options": run(FusedLSTM(I, H, **options))}, CpuClock(threads)
-    return race(run(plain), rivals, clock, seconds=seconds, now=time.perf_counter)["options"]
+    duel = race(run(plain), rivals, clock, seconds=seconds, now=time.perf_counter)["options"]
+    if isinstance(duel, Exception):
+        raise duel
+    return duel
 
 
 def main(all_threads: list[int], seconds: float, output: Path | None) -> int:

@@ -6,6 +6,7 @@ import pytest
 
 from benchmarks import arguments, plan
 from benchmarks.plan import Wishes, groups
+from benchmarks.problem import Problem
 from benchmarks.shapes import MODES, NAMED, Shape, ShapeError, parse
 
 
@@ -65,6 +66,15 @@ def test_work_and_traffic_of_a_shape():
     assert shape.traffic("training", 4) > 3 * shape.traffic("inference", 4)
 
 
+def test_work_of_packed_rows_is_that_of_their_lengths():
+    shape = parse("100,8,3,16,packed")
+    lengths = shape.lengths()
+    assert lengths == shape.lengths() and lengths[0] == max(lengths) == 100 and 50 <= min(lengths) < 100
+    assert len(set(lengths)) > 4 and shape.rows() == sum(lengths)
+    assert parse("100,1,3,16,packed").flops() == parse("100,1,3,16").flops()
+    assert Problem(shape, "float32", "inference").lengths.tolist() == lengths
+
+
 # ---- the command line
 
 
@@ -101,6 +111,8 @@ def test_lists_take_spaces_and_commas():
         (["--threads", "4096"], "this process may use"),
         (["--minutes", "-1"], "'-1' is no number above 0"),
         (["--seconds", "soon"], "'soon' is no number above 0"),
+        (["--output", "o/x.md"], "--output o/x.md: name a file that ends in .jsonl"),
+        (["--output", "results"], "name a file that ends in .jsonl"),
         (["compare", "old.jsonl"], "the following arguments are required: new"),
         (["plots"], "unrecognized arguments: plots"),
     ],
@@ -109,6 +121,13 @@ def test_refused_with_what_to_do(argv, complaint, capsys):
     with pytest.raises(SystemExit) as stop:
         arguments.parse_arguments(argv)
     assert stop.value.code == 2 and complaint in capsys.readouterr().err
+
+
+def test_a_folder_is_no_results_file(tmp_path, capsys):
+    (tmp_path / "old.jsonl").mkdir()
+    with pytest.raises(SystemExit):
+        arguments.parse_arguments(["--output", str(tmp_path / "old.jsonl")])
+    assert "old.jsonl is a folder" in capsys.readouterr().err
 
 
 # ---- plans
@@ -121,12 +140,22 @@ def test_plans_hold_every_section_once(suite, device):
     keys = [(g.section, g.axis, g.shape.spec, g.mode, g.dtype, g.threads) for g in found]
     assert found and len(keys) == len(set(keys)) and {g.mode for g in found} <= set(MODES)
     if suite in ("quick", "full"):
-        only_cpu = {"parts", "sentiment"}
-        assert {g.section for g in found} == set(plan.SECTIONS) - (only_cpu if device == "cuda" else set())
+        assert {g.section for g in found} == set(plan.SECTIONS) - ({"parts"} if device == "cuda" else set())
         assert {g.shape.name for g in found if g.section == "shapes"} >= set(NAMED)
         assert max(g.shape.T for g in found if g.axis == "T") == 65536
     if device == "cuda":
         assert {g.threads for g in found} == {1} and "tf32" in {g.dtype for g in found}
+
+
+@pytest.mark.parametrize("suite", ["quick", "full"])
+def test_plans_for_128_cores_are_no_longer_than_they_must_be(suite, monkeypatch):
+    monkeypatch.setattr(plan, "cores", lambda: 128)
+    found = groups(Wishes(suite=suite))
+    axis = [g.threads for g in found if g.axis == "threads" and g.mode == "training"]
+    assert axis == [1, 2, 4, 8, 16, 32, 64, 128] and plan.doubled(6) == [1, 2, 4, 6] and plan.doubled(1) == [1]
+    on_all = [i for i, g in enumerate(found) if g.section == "shapes" and g.threads == 128]
+    assert len(on_all) >= len(NAMED)
+    assert max(on_all) < min(i for i, g in enumerate(found) if g.section in ("grid", "scaling"))
 
 
 def test_only_quick_runs_on_the_cpu_shorten_shapes():
@@ -145,6 +174,15 @@ def test_peers_of_a_plan_are_those_of_the_device():
     assert shapes["cuda"] == ("torch", "torch-benchmark", "onnxruntime", "torchrl-triton", "haste", "flashrnn")
     everybody = [g for g in groups(Wishes(suite="full")) if g.section == "peers"]
     assert len(everybody) == 8 and {"loop-compile", "torch-compile", "jax", "flax"} <= set(everybody[0].peers)
+
+
+def test_what_a_suite_lacks_in_a_dtype_is_told():
+    assert plan.left_out(Wishes(dtypes=("bfloat16",))) == ["Not measured in bfloat16: parts, sentiment"]
+    both = plan.left_out(Wishes(dtypes=("float32", "bfloat16")))
+    assert both == ["Not measured in bfloat16: structure, latency, peers, scaling, parts, sentiment"]
+    assert plan.left_out(Wishes()) == [] == plan.left_out(Wishes(dtypes=("bfloat16",), shapes=(parse("7,3,5,16"),)))
+    memory = [g for g in groups(Wishes(dtypes=("bfloat16",))) if g.section == "memory"]
+    assert memory and all(g.dtype == "bfloat16" for g in memory)
 
 
 def test_wishes_are_granted():

@@ -4,6 +4,7 @@ weights and gradients for them is tested. No time measured here means anything."
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import sys
 import time
@@ -15,7 +16,7 @@ from torch import nn
 
 import benchmarks.run
 from benchmarks import __main__ as program
-from benchmarks import limits, memory
+from benchmarks import limits, measure, memory, sentiment
 from benchmarks.clocks import CudaClock
 from benchmarks.gpu import clock as device_clock
 from benchmarks.peers import PEERS
@@ -198,6 +199,19 @@ def test_rivals_for_cuda_get_the_right_weights_and_give_the_right_gradients(riva
     assert not torch.backends.cudnn.benchmark
 
 
+def test_torchrl_gets_states_and_resets_that_were_made_once(rivals, monkeypatch):
+    given = []
+
+    def seen(x, hidden, cell, *weights_and_starts):
+        given.append([t.data_ptr() for t in (hidden, cell, weights_and_starts[4])])
+        return lstm_triton(x, hidden, cell, *weights_and_starts)
+
+    monkeypatch.setattr(sys.modules["torchrl.modules.tensordict_module._rnn_triton"], "lstm_triton", seen)
+    call = PEERS["torchrl-triton"].call(Problem(parse("5,3,4,8,resets"), "float32", "training"), 1)
+    before = call.run(), call.run()  # alive, so that memory of the first is not the second's
+    assert len(before) == 2 and given[0] == given[1]
+
+
 def test_an_older_torchrl_is_missing(rivals, monkeypatch):
     monkeypatch.delattr(sys.modules["torchrl.modules.tensordict_module._rnn_triton"], "lstm_triton")
     assert "this torchrl has no lstm_triton" in PEERS["torchrl-triton"].missing("cuda")
@@ -221,6 +235,46 @@ def test_events_stand_round_one_call_and_the_cache_is_emptied_before(cuda):
     assert clock.sample(call) >= 0.002
     assert cuda.log == ["record", "call", "record", "wait"] and set(seen) == {0}
     assert not clock.disturbed and clock._buffer.numel() >= 64 << 20
+
+
+def test_calls_on_other_streams_are_waited_for_on_both_sides(cuda):
+    """Torch's stream still empties the cache when such a call begins, and its events know nothing of the call's end."""
+    clock = CudaClock("cuda", "cpu", own_streams=True)
+    clock.sample(lambda: cuda.log.append("call"))
+    assert cuda.log == ["synchronize", "record", "call", "synchronize", "record", "wait"]
+    bench = measure.Bench("cuda", lambda *of: None, 0.01, "cpu")
+    own = {name for name, peer in PEERS.items() if bench.clock(1, peer)._own_streams}
+    assert own == {"jax", "flax", "onnxruntime"} and bench.clock(1, PEERS["jax"]) is bench.clock(1, PEERS["flax"])
+
+
+@pytest.mark.parametrize("mode", ["inference", "training"])
+def test_jax_multiplies_in_the_precision_of_the_dtype(monkeypatch, mode):
+    """XLA's default on CUDA is TF32 whatever the type; it counts while code is traced and compiled."""
+    precision, seen = [], []
+
+    @contextlib.contextmanager
+    def default_matmul_precision(name):
+        precision.append(name)
+        yield
+        precision.pop()
+
+    def jit(function):
+        compiled = SimpleNamespace(compile=lambda: seen.append(list(precision)))
+        return SimpleNamespace(lower=lambda *arguments: compiled)
+
+    fake = SimpleNamespace(
+        devices=lambda platform: [platform], device_put=lambda array, device: array, jit=jit,
+        default_matmul_precision=default_matmul_precision,
+    )  # fmt: skip
+    monkeypatch.setitem(sys.modules, "jax", fake)
+    monkeypatch.setenv("XLA_FLAGS", "")
+    monkeypatch.setattr(PEERS["jax"], "forward_of", lambda problem: None)
+    for dtype in ("float32", "tf32"):
+        problem = Problem(parse("2,2,3,4"), dtype, mode)
+        assert PEERS["jax"].refuses(problem) is None
+        PEERS["jax"].call(problem, 1)
+    assert seen == [["float32"], ["tensorfloat32"]]
+    assert "once in a process" in PEERS["jax"].refuses(problem, threads=2)
 
 
 # ---- a whole run
@@ -290,6 +344,8 @@ def test_a_suite_of_many_sections(measured, monkeypatch):
         return [Group(g.section, small, g.mode, g.dtype, 1, ("torch",), g.axis) for g in chosen.values()]
 
     monkeypatch.setattr(benchmarks.plan, "groups", cut)
+    monkeypatch.setattr(sentiment, "samples_per_second", lambda lstm, threads, settings, device: 7.0)
     status, records = measured("--suite", "quick")
-    sections = {r["section"] for r in rows(records)}
-    assert status == 0 and sections >= {"shapes", "structure", "latency", "peers", "grid", "memory", "scaling T"}
+    sections, everywhere = {r["section"] for r in rows(records)}, set(benchmarks.plan.SECTIONS) - {"parts", "scaling"}
+    assert status == 0 and sections >= everywhere | {"scaling T"}
+    assert {r["device"] for r in rows(records)} == {"cuda"}

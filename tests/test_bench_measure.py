@@ -1,98 +1,21 @@
-"""benchmarks: every peer against float64, wrong and broken and missing ones said, rows written, a run put together."""
+"""benchmarks: a group: wrong and broken and missing peers said, rows written; limits, memory, parts, training."""
 
 from __future__ import annotations
 
 import functools
 import json
+import os
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-import torch
+from bench_cases import bench, threads_as_before  # noqa: F401
 
-from benchmarks import limits, measure, memory, parts, run, sentiment
-from benchmarks.peers import OURS, PEERS, Call, Peer
+from benchmarks import limits, measure, memory, parts, sentiment
+from benchmarks.peers import PEERS, Call, Peer
 from benchmarks.plan import Group
-from benchmarks.problem import TOLERANCE, Problem, checked_steps, worst_error
-from benchmarks.results_file import FileProblem, Writer, read, rows
+from benchmarks.results_file import ours_is_bad
 from benchmarks.shapes import NAMED, parse
-
-SHAPES = ("6,3,5,8", "6,3,5,8,bi,x2", "6,3,5,8,packed", "6,3,5,8>12>4", "9,3,5,8,resets")
-LIMITS = limits.Limits(1, {"float32": 100.0}, {"float32": 80.0}, 20.0, "made up")
-
-
-@pytest.fixture(autouse=True)
-def _threads():
-    """A measurement sets both for good."""
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-    torch.autograd.set_multithreading_enabled(True)
-
-
-def bench(seconds=0.01, **more) -> measure.Bench:
-    return measure.Bench("cpu", lambda threads, dtype: LIMITS, seconds, **more)
-
-
-# ---- peers
-
-HERE = [name for name, peer in PEERS.items() if not peer.missing("cpu") and "compile" not in name]
-
-
-@pytest.mark.parametrize("mode", ["inference", "training", "latency"])
-@pytest.mark.parametrize("spec", SHAPES)
-def test_every_peer_computes_an_lstm(spec, mode):
-    problem = Problem(parse(spec), "float32", mode)
-    expected, agreed = problem.expected(), []
-    for name, peer in {OURS.name: OURS, **{name: PEERS[name] for name in HERE}}.items():
-        if peer.refuses(problem) is None:
-            call = peer.call(problem, 1)
-            assert worst_error(call.results(call.run()), expected) < 2e-6, name
-            agreed.append(name)
-    assert {"fused", "torch"} <= set(agreed)
-
-
-def test_who_is_here_and_who_refuses():
-    assert {"torch", "loop", "self", "fused-recompute"} <= set(HERE)
-    assert PEERS["torch-benchmark"].missing("cpu") == "runs on cuda only"
-    assert "not installed" in PEERS["haste"].missing("cuda") and "haste_pytorch" in PEERS["haste"].missing("cuda")
-    packed = Problem(parse("4,2,3,4,packed"), "float32", "inference")
-    resets = Problem(parse("4,2,3,4,resets"), "bfloat16", "training")
-    assert PEERS["loop"].refuses(packed) == "knows no rows of different lengths"
-    assert PEERS["loop"].refuses(resets) == "knows no resets"
-    assert PEERS["onnxruntime"].refuses(resets) == "training is not its business"
-    both = Problem(parse("4,2,3,4,resets,bi"), "float32", "training")
-    assert "loops of our own making" in PEERS["torch"].refuses(both)
-    assert PEERS["haste"].refuses(Problem(parse("4,2,3,4,bi"), "float32", "training")) == "one layer and direction only"
-    assert PEERS["jax"].refuses(Problem(parse("4,2,3,4"), "float16", "training")) == "knows no float16"
-
-
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float64"])
-def test_other_dtypes_are_within_their_tolerance(dtype):
-    problem = Problem(parse("6,3,5,8"), dtype, "training")
-    call = OURS.call(problem, 1)
-    assert worst_error(call.results(call.run()), problem.expected()) < TOLERANCE[dtype]
-
-
-def test_torch_compile_is_a_peer():
-    problem = Problem(parse("2,2,3,4"), "float32", "inference")
-    expected = problem.expected()
-    for name in ("loop-compile", "torch-compile"):
-        call = PEERS[name].call(problem, 1)
-        assert worst_error(call.results(call.run()), expected) < 2e-6, name
-
-
-def test_errors_are_found_wherever_they_are():
-    right = [torch.ones(3), torch.ones(2, 2)]
-    assert worst_error(right, right) == 0
-    assert worst_error([right[0], right[1] * 1.01], right) == pytest.approx(0.01, rel=1e-5)
-    assert worst_error([right[0], torch.full((2, 2), float("nan"))], right) == float("inf")
-    assert worst_error(right[:1], right) == worst_error([right[0], torch.ones(4)], right) == float("inf")
-
-
-def test_heavy_shapes_are_checked_on_fewer_steps():
-    assert checked_steps(NAMED["speech"], "training") < 20 and checked_steps(parse("9,3,5,8"), "training") == 9
-    assert checked_steps(parse("65536,1,4,4"), "inference") == 2048
-
 
 # ---- one group
 
@@ -156,6 +79,37 @@ def test_ours_when_wrong_is_not_timed_either(monkeypatch):
     assert (row["peer"], row["status"]) == ("wrong", "wrong")
 
 
+class Tires(Peer):
+    """Right when checked, broken once it is timed."""
+
+    name, what = "tires", "a peer that raises at its second call"
+
+    def call(self, problem, threads):
+        call, runs = PEERS["torch"].call(problem, threads), []
+
+        def run():
+            runs.append(1)
+            if len(runs) > 1:
+                raise RuntimeError("out of breath")
+            return call.run()
+
+        return Call(run, call.results)
+
+
+def test_who_raises_while_timed_is_the_one_to_blame(monkeypatch):
+    group = Group("shapes", parse("6,3,5,8"), "training", peers=("torch", "tires", "self"))
+    bench_of_them = bench(peers={**PEERS, "tires": Tires()})
+    found = {row["peer"]: row for row in bench_of_them.measure(group)}
+    assert found["tires"]["note"] == "while timing: RuntimeError: out of breath"
+    assert found["tires"]["status"] == "failed" and found["torch"]["ratio"] > 0 and found["self"]["ratio"] > 0
+    ours = Tires()
+    ours.name = "fused"
+    monkeypatch.setattr(measure, "OURS", ours)
+    (row,) = bench_of_them.measure(Group("shapes", parse("6,3,5,8"), "training", peers=("torch",)))
+    assert (row["peer"], row["status"]) == ("fused", "failed") and "while timing" in row["note"]
+    assert ours_is_bad(row)
+
+
 def test_without_a_rival_ours_runs_against_itself():
     group = Group("latency", parse("1,2,5,8"), "latency", threads=2 if limits_of_cores() > 1 else 1, peers=())
     (row,) = bench().measure(group)
@@ -190,21 +144,50 @@ def test_limits_are_measured(monkeypatch):
 def test_limits_without_a_compiler(monkeypatch):
     monkeypatch.setattr(limits, "SECONDS", 1e-4)
     monkeypatch.setattr(limits, "BUFFER", 1 << 16)
-    monkeypatch.setattr(limits, "library", lambda: None)
+    monkeypatch.setattr(limits, "library", lambda: (None, "no compiler"))
     found = limits.measure("cpu", 1)
-    assert found.fma_gflops == {} and found.memory_gb_per_s > 0 and "no compiler" in found.how
+    assert found.fma_gflops == {} and found.memory_gb_per_s > 0 and found.how == "torch alone: no compiler"
 
 
-def test_a_file_that_does_not_compile_is_said(monkeypatch, tmp_path):
-    monkeypatch.setenv("CXX", "false")
-    with pytest.raises(RuntimeError, match="limits.cpp did not compile"):
-        limits.library.__wrapped__(tmp_path)
+def test_a_file_that_does_not_compile_is_said_and_not_tried_again(monkeypatch, tmp_path):
+    for compiler in ("false", "no-such-compiler"):
+        monkeypatch.setenv("CXX", compiler)
+        loaded, why = limits.library.__wrapped__(tmp_path)
+        assert loaded is None and why.startswith("limits.cpp did not compile: ") and len(why) > 30
+    library = functools.cache(limits.library.__wrapped__)
+    tried, run = [], limits.subprocess.run
+    monkeypatch.setattr(limits.subprocess, "run", lambda *args, **more: tried.append(1) or run(*args, **more))
+    assert library(tmp_path) == library(tmp_path) and len(tried) == 1
 
 
 def test_memory_in_a_process_of_its_own():
     group = Group("memory", parse("64,8,64,64"), "memory")
     found = {name: memory.in_own_process(name, group) for name in ("fused", "fused-recompute")}
     assert found["fused"]["saved"] > found["fused-recompute"]["saved"] > 0
+
+
+def test_memory_asks_first_and_one_failure_costs_one_peer(monkeypatch):
+    def sizes(peer, group):
+        if peer == "loop":
+            raise RuntimeError("MemoryError: 3 GiB")
+        return {"peak": 100 if peer == "fused" else 300, "saved": 50}
+
+    monkeypatch.setattr(memory, "in_own_process", sizes)
+    monkeypatch.setitem(PEERS, "wrong", Wrong())
+    names = ("torch-benchmark", "onnxruntime", "loop", "wrong", "torch")
+    monkeypatch.setattr(PEERS["onnxruntime"], "missing", lambda device: None)
+    found = {row["peer"]: row for row in memory.measure(Group("memory", parse("4,2,3,4"), "memory", peers=names))}
+    assert {name: found[name]["status"] for name in names} == {
+        "torch-benchmark": "missing", "onnxruntime": "refused", "loop": "failed", "wrong": "wrong", "torch": "ok",
+    }  # fmt: skip
+    assert found["onnxruntime"]["note"] == "training is not its business"
+    assert found["loop"]["note"] == "RuntimeError: MemoryError: 3 GiB" and "not measured" in found["wrong"]["note"]
+    assert (found["torch"]["ratio"], found["torch"]["ours_peak"]) == (3.0, 100)
+    (packed,) = memory.measure(Group("memory", parse("4,2,3,4,packed"), "memory", peers=("loop",)))
+    assert packed["note"] == "knows no rows of different lengths"
+    monkeypatch.setattr(memory, "OURS", Broken())
+    (row,) = memory.measure(Group("memory", parse("4,2,3,4"), "memory", peers=("torch",)))
+    assert (row["peer"], row["status"], row["note"]) == ("broken", "failed", "RuntimeError: no kernel image")
 
 
 def test_parts_make_up_a_call():
@@ -236,8 +219,7 @@ def test_without_a_compiler_there_are_no_parts(monkeypatch):
 def test_sentiment_training_end_to_end(monkeypatch):
     settings = ("--corpus-size", "40", "--epochs", "1", "--no-baseline", "--no-plots")
     assert sentiment.samples_per_second("torch", 1, settings) > 0
-    order = []
-    rates = {"fused": 6.0, "torch": 4.0}
+    order, rates = [], {"fused": 6.0, "torch": 4.0}
     monkeypatch.setattr(sentiment, "samples_per_second", lambda lstm, *more: order.append(lstm) or rates[lstm])
     group = Group("sentiment", NAMED["sentiment"], "training")
     (row,) = sentiment.measure(group)
@@ -248,6 +230,24 @@ def test_sentiment_training_end_to_end(monkeypatch):
     assert row["status"] == "noisy" and row["low"] is None
 
 
+@pytest.mark.parametrize("device, shown", [("cpu", ""), ("cuda", "0,1")])
+def test_sentiment_training_runs_on_the_device_asked_for(monkeypatch, device, shown):
+    """The application takes a GPU where it sees one."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    seen = []
+
+    def train(command, env, **options):
+        seen.append((env or os.environ)["CUDA_VISIBLE_DEVICES"])
+        history = [{"samples_per_second": 5.0}] * 2
+        (Path(command[command.index("--output") + 1]) / "metrics.json").write_text(json.dumps({"history": history}))
+        return SimpleNamespace(returncode=0)
+
+    monkeypatch.setattr("subprocess.run", train)
+    (row,) = sentiment.measure(Group("sentiment", NAMED["sentiment"], "training"), device=device)
+    assert set(seen) == {shown} and len(seen) == 2 * sentiment.PAIRS
+    assert (row["device"], row["ratio"], row["ours_samples_per_second"]) == (device, 1.0, 5.0)
+
+
 def test_processes_that_fail_are_quoted(monkeypatch):
     failed = SimpleNamespace(returncode=1, stdout="", stderr="Traceback\nMemoryError: 3 GiB\n")
     monkeypatch.setattr("subprocess.run", lambda *args, **options: failed)
@@ -255,86 +255,3 @@ def test_processes_that_fail_are_quoted(monkeypatch):
         memory.in_own_process("torch", Group("memory", parse("4,2,3,4"), "memory"))
     with pytest.raises(RuntimeError, match="^sentiment train --lstm torch: MemoryError: 3 GiB$"):
         sentiment.samples_per_second("torch", 1)
-
-
-def runner(tmp_path, groups, **more):
-    said, output = [], tmp_path / "out.jsonl"
-    special = more.pop("special", {})
-    this = run.Runner("cpu", output, 0.01, more.pop("minutes", 9), say=said.append, special=special)
-    this.limits = lambda threads, dtype: LIMITS
-    this.bench.limits = this.limits
-    return this.run(groups), read(output), said
-
-
-def test_a_run_writes_what_it_finds(tmp_path, monkeypatch):
-    sizes = {"fused": {"peak": 100, "saved": 50}, "fused-recompute": {"peak": 50, "saved": 10}}
-    monkeypatch.setattr(memory, "in_own_process", lambda peer, group: sizes[peer])
-    small = functools.partial(Group, shape=parse("4,2,3,4"), mode="inference")
-    groups = [small("shapes", peers=("torch", "torch-benchmark")), small("memory", peers=("fused-recompute",))]
-    groups += [small("parts"), small("sentiment")]
-
-    def no_parts(group):
-        raise parts.Unavailable("no compiler")
-
-    def no_sentiment(group):
-        raise ValueError("no corpus")
-
-    status, records, said = runner(tmp_path, groups, special={"parts": no_parts, "sentiment": no_sentiment})
-    assert status == 1  # the sentiment run failed, and it is ours
-    found = {(r["section"], r["peer"]): r for r in records if r["kind"] == "row"}
-    assert found["shapes", "torch"]["ratio"] > 0 and found["shapes", "torch-benchmark"]["status"] == "missing"
-    row = found["memory", "fused-recompute"]
-    assert (row["ratio"], row["ours_saved"], row["saved"]) == (0.5, 50, 10)
-    assert (found["parts", ""]["status"], found["parts", ""]["note"]) == ("missing", "no compiler")
-    assert found["sentiment", ""]["note"] == "ValueError: no corpus"
-    assert said[0].startswith("without torch-benchmark: runs on cuda only. To have it:")
-    machine = records[0]
-    assert machine["kind"] == "run" and machine["torch"] == torch.__version__ and machine["load"] and machine["cores"]
-    assert records[-1]["kind"] == "end" and records[-1]["left"] == 0
-
-
-def test_a_run_ends_when_its_time_is_up(tmp_path):
-    groups = [Group("shapes", parse("4,2,3,4"), mode) for mode in ("inference", "training")]
-    status, records, said = runner(tmp_path, groups, minutes=1e-9)
-    assert status == 0 and "2 of 2 were left out" in said[-1]
-    assert [r["status"] for r in records if r["kind"] == "row"] == ["not run"] * 2 and records[-1]["left"] == 2
-
-
-def test_limits_are_written_once(tmp_path, monkeypatch):
-    monkeypatch.setattr(limits, "measure", lambda *args: LIMITS)
-    this = run.Runner("cpu", tmp_path / "out.jsonl", 0.01, 9, say=lambda text: None)
-    this.run([Group("shapes", parse("4,2,3,4"), mode, peers=("torch",)) for mode in ("inference", "training")])
-    assert sum(record["kind"] == "limits" for record in read(this.output)) == 1
-
-
-# ---- the file
-
-
-def test_the_file_of_before_stays(tmp_path):
-    for number in range(2):
-        writer = Writer(tmp_path / "a.jsonl")
-        writer.run({"number": number})
-        writer.write({"kind": "row", "section": "x"})
-        assert not number or read(tmp_path / "a.jsonl")[0]["number"] == 0  # until the new one is whole
-        writer.finish()
-    assert read(tmp_path / "a.previous.jsonl")[0]["number"] == 0
-    (row,) = rows(tmp_path / "a.jsonl")
-    assert row["run"]["number"] == 1 and not (tmp_path / "a.partial.jsonl").exists()
-
-
-@pytest.mark.parametrize(
-    "text, complaint",
-    [
-        (None, "does not exist"),
-        ("{nonsense", ":1 is not JSON"),
-        ('{"ratio": 1}', "is no line of a results file"),
-        ('{"kind": "row"}', "does not begin with a run of format"),
-        ("", "does not begin with a run of format"),
-    ],
-)
-def test_files_that_are_none(tmp_path, text, complaint):
-    file = tmp_path / "a.jsonl"
-    if text is not None:
-        file.write_text(text)
-    with pytest.raises(FileProblem, match=complaint):
-        read(file)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import __main__ as program
-from benchmarks import compare, limits, machine, plots, readme, table
+from benchmarks import compare, limits, machine, plots, readme, run, table
 from benchmarks.measure import described
 from benchmarks.plan import Group
 from benchmarks.results_file import FORMAT, read
@@ -34,12 +34,13 @@ def row(shape="7,3,5,16", ratio=1.5, width=0.02, *, section="shapes", mode="infe
     return {
         **described(group, "cpu", peer), "status": "ok", "ratio": ratio, "low": ratio - width, "high": ratio + width,
         "ours_seconds": ours, "seconds": ratio * ours, "gflops": 50.0, "intensity": 10.0, "peak_share": 0.5,
-        "memory_share": 0.25, "checked_steps": shape.T, **more,
+        "gemm_share": 0.625, "memory_share": 0.25, "checked_steps": shape.T, **more,
     }  # fmt: skip
 
 
 def without_time(status, **more):
     keys = ("ratio", "low", "high", "ours_seconds", "seconds", "peak_share", "memory_share", "gflops", "intensity")
+    keys += ("gemm_share",)
     return {key: value for key, value in row(status=status, **more).items() if key not in keys}
 
 
@@ -55,6 +56,7 @@ def everything():
     found += [row(), row(mode="training", ratio=0.8, status="noisy", width=0.1)]
     found += [row(STREAMING[0], mode="latency", section="latency", ratio=3.0)]
     found += [row("70,7,333,333", checked_steps=9, peer="loop", ratio=20.0)]
+    found += [row("70,7,333,333", peer=peer, ratio=0.5) for peer in ("onnxruntime", "self")]
     found += [row("9,9,9,9", status="noisy", low=None, high=None, disturbed=5)]
     found += [without_time("wrong", peer="jax", note="relative error 1e-1, allowed 1e-4: not timed", error=0.1)]
     found += [without_time("refused", peer="onnxruntime", note="training is not its business")]
@@ -71,6 +73,7 @@ def everything():
     found += [without_time("missing", section="parts", peer="", shape="5,4,3,2", note="no compiler")]
     memory = {"ratio": 2.0, "peak": 8 << 20, "saved": 4 << 20, "ours_peak": 4 << 20, "ours_saved": 1 << 20}
     found += [{**without_time("ok", section="memory", mode="memory"), **memory}]
+    found += [without_time("refused", section="memory", mode="memory", peer="loop", note="knows no resets")]
     rates = {"ratio": 1.25, "low": 1.2, "high": 1.3, "ours_samples_per_second": 500.0, "samples_per_second": 400.0}
     found += [{**without_time("ok", section="sentiment", mode="training"), "name": "classifier", **rates}]
     return [*found, END]
@@ -92,14 +95,15 @@ def test_the_table_says_everything():
         "Abacus 3000 (scalar, 2 cores), torch 2.99, fused_lstm 9 (abc, built from abc)",
         "2030-01-01T00:00:00+00:00, load 0.5 at the start, 0.7 at the end, 3.5 minutes",
         "float32, 1 thread(s): multiply-adds 100 GFLOP/s, torch.mm 80 GFLOP/s, memory 20 GB/s",
-        "7,3,5,16 training float32 1 torch 0.80 0.70..0.90 0.484 0.387 50 25 noisy",
-        "9,9,9,9 inference float32 1 torch (1.50) unknown 0.233 0.35 50 25 noisy, machine busy",
+        "7,3,5,16 training float32 1 torch 0.80 0.70..0.90 0.484 0.387 50 62 25 noisy",
+        "9,9,9,9 inference float32 1 torch (1.50) unknown 0.233 0.35 50 62 25 noisy, machine busy",
         "7,3,5,16 inference float32 1 jax wrong relative error 1e-1, allowed 1e-4: not timed",
         "7,3,5,16 inference float32 1 – not run time was up",
         "7,3,5,16 torch 2.00 4 8 1 4",
+        "7,3,5,16 loop refused knows no resets",
         "classifier 1 1.25 1.20..1.30 500 400",
         "* haste: not installed. To have it: from source",
-        "7,3,5,16 7e+03 14 29 36 7 14",
+        "7,3,5,16 7000 14 29 36 7 14",
         "5,4,3,2: missing, no compiler",
         "torch float32 inference 1 5 1.51 1.03 0",
     ):
@@ -107,7 +111,15 @@ def test_the_table_says_everything():
     assert "checked at T 9" in text and "not its business" not in text
     assert "The 5 worst ratios to torch.nn.LSTM in float32" in text
     worst = text.split("worst ratios")[1]
-    assert worst.index("0.80") < worst.index("1.03") and "loop" not in worst
+    assert "Slower than a peer in float32: 2 of 25 rows" in worst
+    of_torch, of_all = worst.split("Slower than a peer")
+    assert of_torch.index("0.80") < of_torch.index("1.03") and "loop" not in of_torch
+    assert of_all.index("onnxruntime") < of_all.index("0.80") and "0.50" in of_all and "self" not in of_all
+
+
+@pytest.mark.parametrize("value, text", [(0.01234, "0.0123"), (12.34, "12.3"), (999.4, "999"), (1449.6, "1450")])
+def test_numbers_have_three_digits_or_are_whole(value, text):
+    assert table.number(value) == text
 
 
 def test_as_markdown_every_line_has_its_cells():
@@ -116,6 +128,16 @@ def test_as_markdown_every_line_has_its_cells():
     for before, line in zip(lines, lines[1:]):
         if line.startswith("|---"):
             assert before.count("|") == line.count("|")
+
+
+def test_whether_a_row_is_noisy_is_read_from_its_interval(tmp_path):
+    """As written by a program that took 5 % on one side and 1 % on the other for 3 % either way."""
+    lopsided = {**row(ratio=1.0), "low": 0.99, "high": 1.05}
+    known = {**row(ratio=1.0, width=0.01), "status": "noisy"}
+    memory = {**without_time("ok", section="memory"), "ratio": 2.0}
+    lines = [RUN, lopsided, known, row(low=None, high=None), memory, without_time("wrong")]
+    found = [r["status"] for r in read(written(tmp_path, lines)) if r["kind"] == "row"]
+    assert found == ["noisy", "ok", "noisy", "ok", "wrong"]
 
 
 # ---- plots
@@ -129,13 +151,30 @@ def test_plots(tmp_path):
         "where-time-goes.png",
     }  # fmt: skip
     assert all((tmp_path / "plots" / name).read_bytes()[:4] == b"\x89PNG" for name in files)
+
+
+def test_plots_of_an_earlier_file_go_and_other_pictures_stay(tmp_path):
+    pytest.importorskip("matplotlib", reason="plots are an optional extra")
+    for name in ("ratio-bfloat16-1.png", "scaling-B.png", "holiday.png"):
+        (tmp_path / name).write_text("old")
     assert plots.draw([RUN, END], tmp_path) == []
+    assert [file.name for file in tmp_path.iterdir()] == ["holiday.png"]
+
+
+def test_an_axis_needs_two_sizes_and_threads_are_whole(tmp_path):
+    pytest.importorskip("matplotlib", reason="plots are an optional extra")
+    threads = [row("8,2,4,4", section="scaling", axis="threads", threads=n) for n in (1, 2, 4)]
+    figures = plots.scaling(plots.pyplot(), [row("8,2,4,4", section="scaling", axis="T"), *threads])
+    assert set(figures) == {"scaling-threads"}
+    (axis,) = figures["scaling-threads"].axes
+    assert [text.get_text() for text in axis.get_xticklabels()] == ["1", "2", "4"]
+    assert not len(axis.get_xticks(minor=True))
 
 
 def test_without_matplotlib_it_says_how_to_get_it(monkeypatch, tmp_path, capsys):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert program.main(["plot", str(written(tmp_path, everything()))]) == 2
-    assert 'pip install ".[bench]"' in capsys.readouterr().err
+    assert 'pip install ".[bench]", or go without: --no-plots' in capsys.readouterr().err
 
 
 # ---- compare
@@ -163,10 +202,39 @@ def test_verdicts(old, new, verdict):
 
 
 def test_memory_is_compared_by_itself():
-    was = {**without_time("ok", section="memory"), "ours_peak": 100, "ratio": 1.0}
-    for peak, verdict in ((150, "more memory"), (101, "same"), (50, "less memory")):
-        (change,) = compare.changes([was], [{**was, "ours_peak": peak}])
-        assert change.verdict == verdict
+    mib, row = 1 << 20, {**without_time("ok", section="memory"), "ratio": 1.0}
+    for was, peak, verdict in (
+        (100, 150, "more memory"), (100, 101, "same"), (100, 50, "less memory"), (0, 0, "same"), (0, 0.9, "same"),
+        (0, 2, "more memory"),
+    ):  # fmt: skip
+        (change,) = compare.changes([{**row, "ours_peak": was * mib}], [{**row, "ours_peak": peak * mib}])
+        assert change.verdict == verdict, (was, peak)
+
+
+def test_ours_gone_wrong_is_a_regression_though_no_rows_of_peers_are_left(tmp_path, capsys):
+    old = written(tmp_path, [RUN, row(), row("9,9,9,9")], "old.jsonl")
+    for status, peer in (("wrong", "fused"), ("failed", ""), ("failed", "fused+graph")):
+        new = written(tmp_path, [RUN, without_time(status, peer=peer), row("9,9,9,9")], "new.jsonl")
+        assert program.main(["compare", str(old), str(new)]) == 1, (status, peer)
+        assert "1 rows in both, 1 regressions" in capsys.readouterr().out
+        assert compare.report(old, [old, new])[1] == 1  # one wrong result among several files is no noise
+        assert compare.report(new, [new])[1] == 0  # known before
+    new = written(tmp_path, [RUN, row(), without_time("failed", peer="jax")], "new.jsonl")
+    assert compare.report(old, [new])[1] == 0
+
+
+def test_calls_beside_their_parts_are_compared(tmp_path):
+    def file(name, whole, torch_ratio=1.5, pace=1.0):
+        parts = {**without_time("ok", section="parts", mode="training", peer=""), "whole": whole}
+        timed = row(ratio=torch_ratio)
+        return written(tmp_path, [RUN, {**timed, "seconds": pace * timed["seconds"]}, parts], name)
+
+    old = file("old.jsonl", {"inference": 1.0, "training": 4.0})
+    text, status = compare.report(old, [file("new.jsonl", {"inference": 1.0, "training": 12.0})])
+    assert status == 1 and "slower" in text and "1000, 12000 ms" in text and "0.33" in text
+    assert compare.report(old, [file("new.jsonl", {"inference": 1.1, "training": 4.4})])[1] == 0
+    slower_machine = file("new.jsonl", {"inference": 2.0, "training": 8.0}, pace=2.0)
+    assert compare.report(old, [slower_machine])[1] == 0
 
 
 def grown(factors, **more):
@@ -276,6 +344,22 @@ def test_a_whole_run(tmp_path, capsys, monkeypatch):
     assert "## shapes" in capsys.readouterr().out and "## shapes" in output.with_suffix(".md").read_text()
     assert [r["peer"] for r in read(output) if r["kind"] == "row"] == ["torch", "torch"]
     assert program.main([*argv, "--no-plots"]) == 0 and output.with_suffix(".previous.jsonl").exists()
+
+
+def test_interrupted_it_ends_without_a_traceback(monkeypatch, tmp_path, capsys):
+    def interrupted(self, group):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run.Runner, "_measured", interrupted)
+    argv = ["--shapes", "4,2,3,4", "--threads", "1", "--peers", "torch", "--output", str(tmp_path / "out.jsonl")]
+    assert program.main(argv) == 130
+    assert "Interrupted. What was measured is in" in capsys.readouterr().out
+    assert not (tmp_path / "out.jsonl").exists() and program.main(["table", str(tmp_path / "out.partial.jsonl")]) == 0
+    (tmp_path / "file").write_text("")
+    assert program.main([*argv[:-1], str(tmp_path / "file" / "out.jsonl")]) == 2
+    assert "cannot be written" in capsys.readouterr().err
+    argv = ["plot", str(written(tmp_path, everything())), "--output", str(tmp_path / "file")]
+    assert program.main(argv) == 2
 
 
 def test_variants_are_a_suite_of_their_own(tmp_path, capsys, monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections import Counter
 
 import pytest
 
@@ -86,7 +87,12 @@ def test_noise_makes_rounds_and_only_for_the_rival_that_has_it():
     found, _ = run({"": lambda: 1.0, "steady": lambda: 3.0, "noisy": lambda: math.exp(dice.gauss(0, 0.05))})
     assert found["steady"].rounds == FIRST_LOOK < found["noisy"].rounds
     duel = found["noisy"]
-    assert not duel.noisy and duel.high - duel.low <= 2 * WITHIN * duel.ratio and duel.low < 1 < duel.high
+    assert not duel.noisy and (1 - WITHIN) * duel.ratio <= duel.low < 1 < duel.high <= (1 + WITHIN) * duel.ratio
+
+
+def test_within_3_percent_means_either_side():
+    assert narrow(1.0, 0.97, 1.03) and narrow(2.0, 1.95, 2.05)
+    assert not narrow(1.0, 0.95, 1.0) and not narrow(1.0, 0.99, 1.04) and not narrow(1.0, -math.inf, math.inf)
 
 
 def test_time_up_is_said_as_noise():
@@ -113,6 +119,58 @@ def test_a_machine_that_is_always_busy_gives_no_interval():
     assert duel.noisy and duel.low == -math.inf and duel.ratio == 2 and duel.disturbed == duel.rounds
 
 
+@pytest.mark.parametrize("n", [2, 3, 4, 5, 6])
+def test_everybody_runs_behind_everybody_else_equally_often(n):
+    blocks = 2 * n * (n - 1)  # rounds after which all is even
+    rounds = [timing.turns(number, n) for number in range(blocks)]
+    assert all(sorted(order) == list(range(n)) for order in rounds)
+    within = Counter(pair for order in rounds for pair in zip(order, order[1:]))
+    assert len(within) == n * (n - 1) and len(set(within.values())) == 1
+    assert set(Counter(order[0] for order in rounds).values()) == {blocks // n}
+
+
+@pytest.mark.parametrize("rivals", ["ab", "abc"])
+def test_no_rival_runs_before_ours_more_often_than_another(rivals):
+    """Of all calls in a row, across rounds too."""
+    order, dice = [], random.Random(4)
+    clock = FakeClock({name: (lambda: math.exp(dice.gauss(0, 0.5))) for name in ("", *rivals)})
+
+    def named(name):
+        return lambda: order.append(name) or name
+
+    race(named(""), {name: named(name) for name in rivals}, clock, seconds=1e9, now=clock.now, rounds=12)
+    before = Counter(a for a, b in zip(order, order[1:]) if b == "")
+    counts = [before[name] for name in rivals]
+    assert len(order) == 12 * (1 + len(rivals)) and max(counts) - min(counts) <= 1 and before[""] <= 2
+
+
+@pytest.mark.parametrize("after", [0, 4])
+def test_a_rival_that_raises_is_out_and_the_others_go_on(after):
+    left = [after]
+
+    def fails():
+        left[0] -= 1
+        if left[0] < 0:
+            raise MemoryError("3 GiB")
+        return 2.0
+
+    found, _ = run({"": lambda: 1.0, "a": fails, "b": lambda: 0.5})
+    assert isinstance(found["a"], MemoryError) and found["b"].ratio == 0.5 and found["b"].rounds == FIRST_LOOK
+    with pytest.raises(MemoryError):
+        left[0] = after
+        run({"": fails, "a": lambda: 1.0})
+
+
+def test_a_rival_that_raises_at_its_first_call_is_out_too():
+    class Warming(FakeClock):
+        def calls(self, call):
+            return call() and 1
+
+    clock = Warming({"": lambda: 1.0, "a": lambda: 2.0})
+    found = race(lambda: "", {"a": lambda: "a", "b": lambda: 1 / 0}, clock, seconds=1e9, now=clock.now)
+    assert found["a"].ratio == 2.0 and isinstance(found["b"], ZeroDivisionError)
+
+
 def test_everybody_goes_first_in_turn():
     order = []
     clock = FakeClock({name: lambda: 1.0 for name in ("", "a", "b")})
@@ -121,7 +179,7 @@ def test_everybody_goes_first_in_turn():
         return lambda: order.append(name) or name
 
     race(named(""), {"a": named("a"), "b": named("b")}, clock, seconds=1e9, now=clock.now)
-    assert [order[3 * i] for i in range(3)] == ["", "a", "b"] and sorted(order[:3]) == ["", "a", "b"]
+    assert {order[3 * i] for i in range(3)} == {"", "a", "b"} == set(order[:3])
 
 
 # ---- clocks

@@ -15,9 +15,10 @@ PAIRS = (5, 15)  # at least, at most
 
 
 class Clock:
-    def __init__(self, device: str, where: str | None = None) -> None:
-        """``where``: the device of tensors, if another one stands in."""
-        self.cuda = device == "cuda"
+    def __init__(self, device: str, where: str | None = None, own_streams: bool = False) -> None:
+        """``where``: the device of tensors, if another one stands in. ``own_streams``: calls do not run on torch's
+        stream, so nothing orders them after what is there, nor the events after them, unless the host waits."""
+        self.cuda, self._own_streams = device == "cuda", own_streams
         size = 1 << 20
         if self.cuda:
             size = max(64 << 20, 2 * cuda.get_device_properties(0).L2_cache_size)
@@ -31,8 +32,12 @@ class Clock:
             start = time.perf_counter()
             call()
             return time.perf_counter() - start
+        if self._own_streams:
+            cuda.synchronize()
         self._start.record()
         call()
+        if self._own_streams:
+            cuda.synchronize()
         self._end.record()
         self._end.synchronize()
         return self._start.elapsed_time(self._end) * 1e-3

@@ -1,5 +1,6 @@
 """Who is compared with FusedLSTM, each in its best configuration. ``PEERS`` names them in the order of tables."""
 
+from . import compiling
 from .base import Call, Peer, module_missing
 from .foreign import FlashRnn, Haste, TorchRlTriton
 from .jax_scan import Flax, JaxScan
@@ -31,4 +32,4 @@ PEERS: dict[str, Peer] = {
 OUR_WAYS = ("fused-compile", "fused-recompute", "self")
 RIVALS = tuple(name for name in PEERS if name not in OUR_WAYS)
 
-__all__ = ["OURS", "OUR_WAYS", "PEERS", "RIVALS", "Call", "Peer", "module_missing"]
+__all__ = ["OURS", "OUR_WAYS", "PEERS", "RIVALS", "Call", "Peer", "compiling", "module_missing"]

@@ -40,20 +40,25 @@ class Peer:
     devices: tuple[str, ...] = ("cpu", "cuda")
     modes: tuple[str, ...] = ("inference", "training", "latency")
     dtypes: tuple[str, ...] = ("float32", "tf32", "bfloat16", "float16", "float64")
+    own_streams = False  # on CUDA: events on torch's stream see nothing of it, nor do graphs
     own_threads = False  # works on other threads than the caller's even with one thread
+    compiled = False  # by torch.compile: what it made of it is counted
     slow = False  # minutes of compilation, or many times as slow: only where asked for by name, and on one shape
 
     def missing(self, device: str) -> str | None:
         """Why it cannot be used here at all."""
         return None if device in self.devices else f"runs on {' and '.join(self.devices)} only"
 
-    def refuses(self, problem: Problem) -> str | None:
+    def refuses(self, problem: Problem, threads: int = 1) -> str | None:
         """Why it is no peer for this problem."""
         if problem.mode not in self.modes:
             return f"{problem.mode} is not its business"
         if problem.dtype_name not in self.dtypes:
             return f"knows no {problem.dtype_name}"
-        return self.refuses_shape(problem)
+        return self.refuses_threads(threads) or self.refuses_shape(problem)
+
+    def refuses_threads(self, threads: int) -> str | None:
+        return None
 
     def refuses_shape(self, problem: Problem) -> str | None:
         return None

@@ -25,6 +25,10 @@ class OneLayer(Peer):
     def refuses_shape(self, problem: Problem) -> str | None:
         return only_plain(problem, layers=False)
 
+    def given(self, problem: Problem, weights: list[Tensor], state):
+        """``state`` in the form in which ``layer`` takes it, made once."""
+        return state
+
     def layer(self, problem: Problem, x: Tensor, weights: list[Tensor], state) -> tuple[Tensor, Tensor, Tensor]:
         """y (T, B, H), h_n and c_n (1, B, H)"""
         raise NotImplementedError
@@ -32,10 +36,11 @@ class OneLayer(Peer):
     def call(self, problem: Problem, threads: int) -> Call:
         leaves = [[w.detach().requires_grad_() for w in weights] for weights in problem.weights]
         sources = [problem.leaf, *(w for weights in leaves for w in weights)]
+        given = [self.given(problem, weights, state) for weights, state in zip(problem.weights, problem.states)]
 
         def forward() -> tuple[Tensor, list]:
             y, states = problem.leaf, []
-            for weights, state in zip(leaves, problem.states):
+            for weights, state in zip(leaves, given):
                 y, *after = self.layer(problem, y, weights, state)
                 states.append(tuple(after))
             return y, states
@@ -70,7 +75,9 @@ class TorchRlTriton(OneLayer):
             return "one layer and direction, no lengths"
         return None
 
-    def layer(self, problem: Problem, x: Tensor, weights: list[Tensor], state):
+    def given(self, problem: Problem, weights: list[Tensor], state) -> tuple[Tensor, Tensor, Tensor]:
+        """h and c (B, T, H), what a row starts from at each step, and whether it starts there"""
+        x = problem.x
         T, B, H = x.shape[0], x.shape[1], weights[1].shape[1]
         starts = torch.zeros(B, T, dtype=torch.bool, device=x.device)
         h, c = x.new_zeros(2, B, T, H).unbind()
@@ -78,6 +85,10 @@ class TorchRlTriton(OneLayer):
             starts = problem.resets.t().contiguous()
         if state is not None:
             h[:, 0], c[:, 0] = state[0][0], state[1][0]
+        return h, c, starts
+
+    def layer(self, problem: Problem, x: Tensor, weights: list[Tensor], state):
+        h, c, starts = state
         kind = torch.bfloat16 if x.dtype == torch.bfloat16 else torch.float32
         y, _, h_n, c_n = self._function()(x.transpose(0, 1).contiguous(), h, c, *weights, starts, kind)
         return y.transpose(0, 1), h_n.unsqueeze(0), c_n.unsqueeze(0)

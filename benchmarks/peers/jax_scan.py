@@ -12,11 +12,13 @@ from ..problem import Problem, Result
 from .base import Call, Peer, module_missing, only_plain
 
 _ORDER = "ifgo"
+# On CUDA XLA would take TF32 for float32 too.
+_PRECISION = {"float32": "float32", "tf32": "tensorfloat32"}
 
 
 class _Xla(Peer):
-    own_threads = True
-    modes, dtypes = ("inference", "training", "latency"), ("float32",)
+    own_threads = own_streams = True
+    modes, dtypes = ("inference", "training", "latency"), tuple(_PRECISION)
     slow = True
     install = "pip install jax flax (CUDA: jax[cuda13])"
 
@@ -24,7 +26,7 @@ class _Xla(Peer):
         absent = module_missing("jax")
         if absent:
             return absent
-        _configure(1)
+        _configure()
         import jax
 
         try:
@@ -33,20 +35,24 @@ class _Xla(Peer):
             return f"jax: {str(error).splitlines()[0]}"
         return None
 
+    def refuses_threads(self, threads: int) -> str | None:
+        return None if threads == 1 else "XLA takes its number of threads once in a process, and here that is one"
+
     def refuses_shape(self, problem: Problem) -> str | None:
         return only_plain(problem)
 
     def call(self, problem: Problem, threads: int) -> Call:
-        _configure(threads)
+        _configure()
         import jax
 
         device = jax.devices(_platform(problem.device))[0]
         put = lambda t: jax.device_put(t.detach().cpu().numpy(), device)  # noqa: E731
         x, weights = put(problem.x), [[put(w) for w in ws] for ws in problem.weights]
-        forward = self.forward_of(problem)
+        forward, precision = self.forward_of(problem), _PRECISION[problem.dtype_name]
         if problem.mode != "training":
             states = [None if pair is None else tuple(map(put, pair)) for pair in problem.states]
-            compiled = jax.jit(forward).lower(x, weights, states).compile()
+            with jax.default_matmul_precision(precision):
+                compiled = jax.jit(forward).lower(x, weights, states).compile()
             return Call(
                 lambda: jax.block_until_ready(compiled(x, weights, states)),
                 lambda found: _inference(problem, found),
@@ -57,7 +63,8 @@ class _Xla(Peer):
             y, pull = jax.vjp(lambda x, weights: forward(x, weights, [None] * len(weights))[0], x, weights)
             return y, *pull(cotangent)
 
-        compiled = jax.jit(step).lower(x, weights, cotangent).compile()
+        with jax.default_matmul_precision(precision):
+            compiled = jax.jit(step).lower(x, weights, cotangent).compile()
         return Call(lambda: jax.block_until_ready(compiled(x, weights, cotangent)), _training)
 
     def forward_of(self, problem: Problem):
@@ -69,10 +76,10 @@ def _platform(device: str) -> str:
     return "cpu" if device == "cpu" else "cuda"
 
 
-def _configure(threads: int) -> None:
-    """Before the first import: XLA reads these once in a process, so all thread counts of a run share them."""
+def _configure() -> None:
+    """One thread. Before the first import: XLA reads these once in a process."""
     os.environ.setdefault("JAX_PLATFORMS", "")
-    if threads == 1 and "xla_cpu_multi_thread_eigen" not in os.environ.get("XLA_FLAGS", ""):
+    if "xla_cpu_multi_thread_eigen" not in os.environ.get("XLA_FLAGS", ""):
         os.environ["XLA_FLAGS"] = (os.environ.get("XLA_FLAGS", "") + " --xla_cpu_multi_thread_eigen=false").strip()
 
 

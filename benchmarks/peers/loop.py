@@ -8,7 +8,7 @@ from torch.nn.functional import linear
 
 from ..problem import Problem
 from .base import Call, Peer, forward_call, only_plain
-from .torch_lstm import no_compiler
+from .compiling import no_compiler
 
 
 def cell(a: Tensor, h: Tensor, c: Tensor, w_hh: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,6 +12,7 @@ from .base import Call, Peer, module_missing
 class OnnxRuntime(Peer):
     name, what = "onnxruntime", "ONNX Runtime, one LSTM node a layer"
     install = 'pip install onnx onnxruntime (CUDA: onnxruntime-gpu), or pip install ".[bench]"'
+    own_streams = True
     modes, dtypes = ("inference", "latency"), ("float32",)
 
     def missing(self, device: str) -> str | None:

@@ -12,14 +12,13 @@ import fused_lstm
 from ..problem import Problem, data_of, torch_module
 from ..shapes import Module
 from .base import Call, Peer, forward_call
+from .compiling import no_compiler
 
 Forward = Callable[..., tuple]
 
 
 class ModulePeer(Peer):
     """A module in the place of nn.LSTM, ``build`` makes it; nn.LSTMs of different sizes follow each other."""
-
-    compiled = False
 
     def build(self, m: Module) -> nn.LSTM:
         raise NotImplementedError
@@ -62,7 +61,7 @@ class Torch(ModulePeer):
 
 
 class TorchCompiled(Torch):
-    name, what = "torch-compile", "the same under torch.compile"
+    name, what = "torch-compile", "the same under torch.compile; unless rows say: not compiled"
     compiled = True
     slow = True
 
@@ -108,13 +107,6 @@ class Fused(ModulePeer):
         if problem.resets is None:
             return forward
         return lambda y, state: forward(y, state, resets=problem.resets)
-
-
-def no_compiler() -> str | None:
-    """torch.compile needs what it compiles with."""
-    import shutil
-
-    return None if shutil.which("g++") or shutil.which("c++") else "torch.compile needs a C++ compiler"
 
 
 def _step_by_step(problem: Problem, forward: Forward, module: nn.LSTM) -> Forward:
