@@ -7,7 +7,6 @@ noted in a `RowProblems` and left out; a file that cannot be used raises `DataEr
 from __future__ import annotations
 
 import codecs
-import csv
 import gzip
 import json
 import lzma
@@ -18,6 +17,7 @@ from itertools import chain
 from pathlib import Path
 from typing import IO, NamedTuple
 
+from .csv_rows import csv_rows
 from .encodings import decode_other
 from .examples import DataError, Example, RowProblems
 
@@ -84,7 +84,7 @@ def read_file(path: Path, fields: Fields, problems: RowProblems, kind: str | Non
     if kind == "jsonl":
         return _json_examples(lines, fields)
     if kind == "csv":
-        return _column_examples(lines, _csv_rows(lines), fields, separator=None)
+        return _column_examples(lines, csv_rows(lines), fields, separator=None)
     return _column_examples(lines, _tsv_rows(lines), fields, separator="\t")
 
 
@@ -139,37 +139,6 @@ def _tsv_rows(lines: NumberedLines) -> Iterator[tuple[int, list[str]]]:
     for line in lines:
         if line.strip():
             yield lines.number, line.split("\t")
-
-
-def _csv_rows(lines: NumberedLines) -> Iterator[tuple[int, list[str]]]:
-    starts: list[int] = []
-
-    def feed() -> Iterator[str]:
-        for line in lines:
-            starts.append(lines.number)
-            yield line + "\n"
-
-    lines_fed = feed()
-    first = next(lines_fed, "")
-    # Strict, because otherwise a quote that is never closed would silently swallow the rest of the file.
-    rows = csv.reader(chain([first], lines_fed), delimiter=_delimiter(first), strict=True)
-    while True:
-        try:
-            cells = next(rows)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            lines.bad(f"not a CSV row: {error}", starts[0])
-            starts.clear()
-            continue
-        if any(cell.strip() for cell in cells):
-            yield starts[0], cells
-        starts.clear()
-
-
-def _delimiter(first: str) -> str:
-    """A comma, or what divides the first line where that has none: spreadsheets of many countries write semicolons."""
-    return next((mark for mark in ",;\t" if mark in first), ",")
 
 
 def _column_examples(

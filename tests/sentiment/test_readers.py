@@ -87,10 +87,25 @@ def test_csv(tmp_path):
 def test_bad_csv_rows_are_named_by_their_first_line(tmp_path):
     content = '1,"two\nlines"\n0,a,b\n1\n"x"y,z\n1,fine\n0,"never closed\n1,swallowed\n'
     rows, bad = read(tmp_path / "a.csv", content)
-    assert rows == [("1", "two\nlines"), ("1", "fine")]
+    assert rows == [("1", "two\nlines"), ("1", "fine"), ("1", "swallowed")]
     assert [message.split(":")[0] for message in bad] == ["3", "4", "5", "7"]
     assert "found 3" in bad[0]
     assert "unexpected end of data" in bad[3]
+
+
+@pytest.mark.parametrize("later", ["", '250,"a proper text, quoted"\n'])
+def test_a_stray_quote_costs_its_line_alone(tmp_path, later):
+    rows = [f"{i},text {i}\n" for i in range(400)]
+    rows[6] = '6,"text 6\n'
+    rows[250] = later or rows[250]
+    read_rows, bad = read(tmp_path / "a.csv", "".join(rows))
+    assert [int(label) for label, _ in read_rows] == [i for i in range(400) if i != 6]
+    assert len(bad) == 1 and bad[0].startswith("7: not a CSV row, this line was left out: ")
+
+
+def test_long_csv_texts(tmp_path):
+    text = "long " * 30_000
+    assert read(tmp_path / "a.csv", f'1,"{text}"\n0,short\n') == ([("1", text.strip()), ("0", "short")], [])
 
 
 def test_csv_with_semicolons(tmp_path):
