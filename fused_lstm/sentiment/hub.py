@@ -111,11 +111,7 @@ def _rows(place: str, rows: Any, fields: Fields, problems: RowProblems) -> Itera
             continue
         if names is not None and not fields.numeric:
             row = {**row, column: names[label]}
-        example = record_example(row, fields)
-        if isinstance(example, str):
-            problems.add(place, number, example)
-        else:
-            yield example
+        yield from problems.usable(place, number, record_example(row, fields))
 
 
 def _library(name: str) -> Any:

@@ -20,9 +20,10 @@ from .loop import TrainResult
 from .machine import MachineOptions
 from .model_folder import prepare_folder
 from .pretraining import pretrain
+from .reports.files import write_file
 from .settings import at_least, setting
 from .splits import TRAIN, normalised
-from .stored_files import require_safetensors, write_json
+from .stored_files import require_safetensors
 from .streams import Texts
 from .tokens import TokenOptions
 from .train_settings import SafetyOptions, TrainSettings
@@ -115,7 +116,7 @@ def run_pretraining(texts: Sequence[str], dev_texts: Sequence[str], run: Pretrai
     record = settings | {"data": identity["training data"]}
     save_language_model(folder, network, vocabulary, run.tokens.max_length, record)
     history = [asdict(metrics) for metrics in result.history]
-    write_json(folder / METRICS, {"best_epoch": result.best_epoch, "history": history, "settings": asdict(run)})
+    write_file(folder / METRICS, {"best_epoch": result.best_epoch, "history": history, "settings": asdict(run)})
     if not result.interrupted:
         checkpoints.clear()
     say(f"Language model of epoch {result.best_epoch or '-'} saved in {folder}")

@@ -111,6 +111,10 @@ class NumberedLines:
         """Notes a row of this file as unusable."""
         self.problems.add(self.path, line or self.number, reason)
 
+    def usable(self, read: Example | str, line: int) -> Iterator[Example]:
+        """What a row of this file was read as, if it is usable; see `RowProblems.usable`."""
+        return self.problems.usable(self.path, line, read)
+
     def _decode(self, raw: bytes) -> str:
         if self.number == 1:
             if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
@@ -162,11 +166,7 @@ def _column_examples(
         if len(cells) <= max(label_at, text_at):
             lines.bad(f"expected a label and a text, found {len(cells)} column(s)", number)
             continue
-        example = _example(cells[label_at], cells[text_at], fields)
-        if isinstance(example, str):
-            lines.bad(example, number)
-        else:
-            yield example
+        yield from lines.usable(_example(cells[label_at], cells[text_at], fields), number)
 
 
 def _header(cells: Sequence[str], fields: Fields, path: Path) -> tuple[int, int] | None:
@@ -202,11 +202,7 @@ def _json_examples(lines: NumberedLines, fields: Fields) -> Iterator[Example]:
         except (ValueError, RecursionError) as error:
             lines.bad(f"not JSON: {error}")
             continue
-        example = record_example(row, fields)
-        if isinstance(example, str):
-            lines.bad(example)
-        else:
-            yield example
+        yield from lines.usable(record_example(row, fields), lines.number)
 
 
 def _array_examples(lines: NumberedLines, text: Iterable[str], fields: Fields) -> Iterator[Example]:
@@ -217,10 +213,7 @@ def _array_examples(lines: NumberedLines, text: Iterable[str], fields: Fields) -
         raise DataError(f"{lines.path}: begins like a JSON array but is none: {error}") from error
     for number, row in enumerate(rows, start=1):
         example = record_example(row, fields)
-        if isinstance(example, str):
-            lines.bad(f"entry {number}: {example}", number)
-        else:
-            yield example
+        yield from lines.usable(f"entry {number}: {example}" if isinstance(example, str) else example, number)
 
 
 def record_example(row: object, fields: Fields) -> Example | str:

@@ -138,6 +138,19 @@ def test_jsonl(tmp_path):
     assert not bad
 
 
+def test_halves_of_surrogate_pairs_are_replaced_and_counted(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"label": 1, "text": "cut \\ud83d"}\n{"label": "x\\udc00", "text": "whole \\ud83d\\ude00"}\n')
+    problems = RowProblems()
+    rows = [(e.label, e.text) for e in read_file(path, Fields(), problems)]
+    assert rows == [("1", "cut \ufffd"), ("x\ufffd", "whole \U0001f600")]
+    assert problems.lines() == [
+        f"2 row(s) held halves of surrogate pairs, replaced by U+FFFD, the first at {path}:1."
+    ]
+    with pytest.raises(DataError, match=r"a\.jsonl:1: half of a surrogate pair"):
+        list(read_file(path, Fields(), RowProblems(strict=True)))
+
+
 def test_bad_jsonl_rows(tmp_path):
     lines = (
         '{"label": 1, "text": "a"}',
