@@ -9,7 +9,8 @@ data: a file, a folder or a name. Any number of classes, labels are strings. .gz
 not UTF-8 are read as gb18030 or latin-1 and counted.
   .tsv .txt   label<TAB>text on each line, or any columns under a header that names them
   .csv        the same with commas (or semicolons) and quotes
-  .jsonl      one object a line, fields "label" and "text" (other names: --label-field, --text-field); .json: an array
+  .jsonl      one object a line, fields "label" and "text" (other names, if not usual ones such as "stars" and "body":
+              --label-field, --text-field); .json: an array
   .parquet    columns of these names
   folder      train.*, dev.* and test.* in one of these formats; text files by class: train/pos/1.txt, test/neg/7.txt;
               what the library datasets saved; or what the command prepare wrote

@@ -97,7 +97,7 @@ def load_dataset(data: DataOptions, reading: ReadingOptions, problems: RowProble
     source = open_source(data, reading, problems)
     given = {part: list(examples) for part, examples in source.parts.items()}
     if not given[TRAIN]:
-        raise DataError(f"{source.name}: no training examples found; the data holds no usable row")
+        raise DataError(f"{source.name}: no training examples found; the data holds no usable row{problems.first()}")
     notes = list(source.notes)
     missing = missing_parts(given)
     if missing:
@@ -109,7 +109,7 @@ def load_dataset(data: DataOptions, reading: ReadingOptions, problems: RowProble
     _clean(dataset, data)
     for part, examples in ((TRAIN, dataset.train), (DEV, dataset.dev), (TEST, dataset.test)):
         if not examples:
-            raise DataError(f"{source.name}: the {part} part holds no usable row")
+            raise DataError(f"{source.name}: the {part} part holds no usable row{problems.first()}")
     return dataset
 
 

@@ -69,6 +69,11 @@ class RowProblems:
         self.encodings[encoding] += 1
         self._first.setdefault(encoding, f"{path}:{line}")
 
+    def first(self, most: int = 3) -> str:
+        """The first bad rows as the end of a sentence that says that nothing is left; empty if there are none."""
+        told = "; ".join(self.messages[:most])
+        return f" ({self.count} row(s) could not be read: {told})" if told else ""
+
     def lines(self) -> list[str]:
         """The report for a person; empty when nothing was wrong."""
         report = [

@@ -98,7 +98,7 @@ def _fill(
     spools = {part: _read(folder / _SPOOL / part, rows, labels) for part, rows in source.parts.items()}
     say(f"Read {sum(len(spool.labels) for spool in spools.values()):,} rows of {source.name}")
     notes = list(source.notes)
-    parts, classes = _divide(source, spools, list(labels.numbers), reading, notes)
+    parts, classes = _divide(source, spools, list(labels.numbers), reading, problems, notes)
     keep, found = inspect(
         {part: p.spool.hashes[p.rows] for part, p in parts.items()}, {part: p.labels for part, p in parts.items()}, data
     )
@@ -106,7 +106,7 @@ def _fill(
     notes += found + problems.lines()
     for part in PARTS:
         if not len(parts[part].rows):
-            raise DataError(f"{source.name}: the {part} part holds no usable row")
+            raise DataError(f"{source.name}: the {part} part holds no usable row{problems.first()}")
     vocabulary = learn_vocabulary(parts[TRAIN].texts(), tokens)
     say(f"Vocabulary: {len(vocabulary):,} tokens ({vocabulary.kind})")
     write_json(folder / TOKENIZER, vocabulary_state(vocabulary))
@@ -144,12 +144,17 @@ def _read(stem: Path, examples: Iterable[Example], labels: _Labels) -> _Spool:
 
 
 def _divide(
-    source: Source, spools: dict[str, _Spool], names: list[str], reading: ReadingOptions, notes: list[str]
+    source: Source,
+    spools: dict[str, _Spool],
+    names: list[str],
+    reading: ReadingOptions,
+    problems: RowProblems,
+    notes: list[str],
 ) -> tuple[dict[str, _Part], list[str]]:
     """Rows of every part with their class numbers, and the classes."""
     train = spools[TRAIN]
     if not len(train.labels):
-        raise DataError(f"{source.name}: no training examples found; the data holds no usable row")
+        raise DataError(f"{source.name}: no training examples found; the data holds no usable row{problems.first()}")
     missing = missing_parts(spools)
     rows = {part: (spool, torch.arange(len(spool.labels))) for part, spool in spools.items()}
     if missing:

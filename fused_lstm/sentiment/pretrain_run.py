@@ -39,7 +39,10 @@ class PretrainOptions:
     """Texts and windows."""
 
     output: str = setting(DEFAULT_OUTPUT, "the language model", metavar="FOLDER")
-    more_texts: str | None = setting(None, "also learn from these; their labels do not count", metavar="FILE")
+    more_texts: str | None = setting(
+        None, "also learn from these, one text on each line of a .txt, or any data as below; labels need not be there, "
+        "and count for nothing", metavar="PATH",
+    )  # fmt: skip
     bptt: int = setting(70, "steps that a gradient goes back, about", at_least(2))
 
 
@@ -62,7 +65,13 @@ def gather_texts(
     texts = [example.text for example in dataset.train]
     if more is not None:
         problems = RowProblems(reading.strict)
-        texts += [example.text for example in load_part(Path(more), TRAIN, reading, problems)]
+        found = load_part(more, TRAIN, replace(reading, labels_optional=True), problems)
+        if not found:
+            raise DataError(
+                f"{more}: --more-texts holds no text that could be read; expected one on each line of a .txt, or data "
+                f"with a field text{problems.first()}"
+            )
+        texts += [example.text for example in found]
         for line in problems.lines():
             say(line)
     held_out = {normalised(e.text) for part in (dataset.dev, dataset.test, dataset.composed) for e in part}

@@ -50,9 +50,44 @@ def test_byte_order_mark(tmp_path):
     assert read(tmp_path / "b.jsonl", b'\xef\xbb\xbf{"label": 1, "text": "a"}\n')[0] == [("1", "a")]
 
 
-@pytest.mark.parametrize("header", ["label\ttext", "Sentiment\tReview", "label\tanything"])
+@pytest.mark.parametrize("header", ["label\ttext", "Sentiment\tReview", "label\tanything", "stars\tbody", "x\tText"])
 def test_tsv_header(tmp_path, header):
     assert read(tmp_path / "a.tsv", f"{header}\npos\ta\n")[0] == [("pos", "a")]
+
+
+@pytest.mark.parametrize(
+    "rows", [[("1", "review")], [("review", "a text of some length is no name")], [("4", "score")], [("a", "b")]]
+)
+def test_data_that_looks_like_a_header_stays_data(tmp_path, rows):
+    assert read(tmp_path / "a.tsv", "".join(f"{label}\t{text}\n" for label, text in rows))[0] == rows
+
+
+def test_a_header_of_ratings(tmp_path):
+    assert read(tmp_path / "a.csv", "text,rating\nfine,4.5\n", numeric=True)[0] == [("4.5", "fine")]
+    assert read(tmp_path / "b.csv", "text,score,label\nfine,9,pos\n")[0] == [("pos", "fine")]
+    with pytest.raises(DataError, match=r"expected a column named 'text' or .* it has 'id', 'stars', 'said'.*--text-f"):
+        read(tmp_path / "c.tsv", "id\tstars\tsaid\n1\t5\tfine\n")
+
+
+def test_one_class_for_a_number_of_either_type(tmp_path):
+    content = '{"label": 1, "text": "a"}\n{"label": 1.0, "text": "b"}\n{"label": NaN, "text": "c"}\n'
+    assert read(tmp_path / "a.jsonl", content) == ([("1", "a"), ("1", "b")], ["3: the label is empty"])
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "texts"),
+    [
+        ("a.txt", "one text\n\nanother, with a comma\n0\twith a label\n", ["one text", "another, with a comma", None]),
+        ("a.csv", 'text\n"a, b"\nc\n', ["a, b", "c"]),
+        ("a.csv", "id,text\n7,a\n8,b\n", ["a", "b"]),
+        ("a.csv", "only\ntexts\n", ["only", "texts"]),
+        ("a.jsonl", '{"text": "a"}\n{"text": "b", "label": null}\n{"text": "c", "label": 1}\n', ["a", "b", "c"]),
+    ],
+)
+def test_texts_without_labels(tmp_path, name, content, texts):
+    texts = ["with a label" if text is None else text for text in texts]
+    rows, bad = read(tmp_path / name, content, optional=True)
+    assert ([text for _, text in rows], bad) == (texts, [])
 
 
 def test_header_decides_the_columns(tmp_path):

@@ -10,11 +10,14 @@ import torch
 
 from fused_lstm.sentiment.checkpoints import Checkpoints
 from fused_lstm.sentiment.cli import main
+from fused_lstm.sentiment.datasets import DataOptions, ReadingOptions, load_dataset
+from fused_lstm.sentiment.examples import RowProblems
 from fused_lstm.sentiment.language_model import LanguageModelConfig
 from fused_lstm.sentiment.language_model_store import load_language_model
 from fused_lstm.sentiment.loop import Loop
 from fused_lstm.sentiment.model import ModelConfig, SentimentClassifier
 from fused_lstm.sentiment.predictor import number_examples
+from fused_lstm.sentiment.pretrain_run import gather_texts
 from fused_lstm.sentiment.store import load
 from fused_lstm.sentiment.tokens import Vocabulary, tokenize
 from fused_lstm.sentiment.train_settings import ClassifierTraining
@@ -60,6 +63,19 @@ def test_texts_of_dev_and_test_are_not_learnt(folders, capsys, tmp_path):
     assert len(dealt) == 1
     dev_and_test = int(dealt[0].split()[0])
     assert f"Data: {2 * (240 - dev_and_test):,} texts" in said
+
+
+def test_more_texts_need_no_labels_but_must_be_there(folders, tmp_path, capsys):
+    dataset = load_dataset(DataOptions(data=str(folders / "easy.tsv")), ReadingOptions(), RowProblems())
+    for name, line in (("a.txt", "nothing but text {}"), ("a.jsonl", '{{"text": "nothing but text {}"}}')):
+        more = tmp_path / name
+        more.write_text("".join(line.format(i) + "\n" for i in range(9)))
+        texts, _ = gather_texts(dataset, str(more), ReadingOptions(), print)
+        assert texts[-9:] == [f"nothing but text {i}" for i in range(9)]
+    more.write_text('{"words": "no text"}\n')
+    words = ["--data", str(folders / "easy.tsv"), "--more-texts", str(more), *LM, "--output", str(tmp_path / "lm")]
+    assert main(["pretrain", *words]) == 1
+    assert f"{more}:1: no text field; the fields are 'words'" in capsys.readouterr().err
 
 
 def test_classifiers_start_from_them_and_are_averaged(folders, capsys, tmp_path):
