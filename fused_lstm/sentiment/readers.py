@@ -13,6 +13,7 @@ import lzma
 import math
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from itertools import chain
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -93,16 +94,20 @@ def read_file(path: Path, fields: Fields, problems: RowProblems, kind: str | Non
 
 
 class NumberedLines:
-    """Iterates over the decoded lines of a file, without their ends; ``number`` is that of the line last given."""
+    """Iterates over the decoded lines of a file, without their ends; ``number`` is that of the line last given.
 
-    def __init__(self, path: Path, problems: RowProblems) -> None:
+    ``stream`` is read instead of the file where ``path`` is but the name of something open.
+    """
+
+    def __init__(self, path: Path, problems: RowProblems, stream: IO[bytes] | None = None) -> None:
         self.path = path
         self.problems = problems
         self.number = 0
+        self._stream = stream
 
     def __iter__(self) -> Iterator[str]:
         try:
-            with open_binary(self.path) as stream:
+            with open_binary(self.path) if self._stream is None else nullcontext(self._stream) as stream:
                 for number, raw in enumerate(stream, start=1):
                     self.number = number
                     yield self._decode(raw)
