@@ -12,10 +12,11 @@ import torch
 from torch import nn
 
 from fused_lstm.sentiment.answers import Writer
+from fused_lstm.sentiment.batches import NumberedTexts
 from fused_lstm.sentiment.datasets import Dataset
 from fused_lstm.sentiment.examples import Example
 from fused_lstm.sentiment.options import RunOptions
-from fused_lstm.sentiment.predictor import explain_texts, predict_texts
+from fused_lstm.sentiment.predictor import explain_texts, predict_ratings, predict_texts
 from fused_lstm.sentiment.reports.card import model_card
 from fused_lstm.sentiment.reports.comparison import Comparison
 from fused_lstm.sentiment.reports.comparison_views import comparison_text
@@ -24,7 +25,7 @@ from fused_lstm.sentiment.reports.reporting import report_run
 from fused_lstm.sentiment.reports.run_page import run_page
 from fused_lstm.sentiment.store import StoredModel
 from fused_lstm.sentiment.tokens import Vocabulary
-from fused_lstm.sentiment.training import TrainResult
+from fused_lstm.sentiment.training import EVALUATION_TOKENS, TrainResult
 
 CLASSES = ("1", "2", "3.5")
 WORDS = {"bad": 1.2, "fair": 2.1, "good": 3.2}
@@ -66,6 +67,20 @@ def test_numbers_of_a_part(rater):
     mistakes = measure(rater, rows, 3).mistakes
     far = np.argsort(-(errors**2), kind="stable")[:3]
     assert [m["text"] for m in mistakes] == [rows[i].text for i in far]
+
+
+def test_batches_are_bounded_and_go_where_the_model_is():
+    class Elsewhere(nn.Linear):
+        """On a device that computes nothing."""
+
+        def forward(self, tokens, lengths, raw=False):
+            assert {tokens.device.type, lengths.device.type} == {"meta"}
+            assert tokens.numel() <= EVALUATION_TOKENS or len(tokens) == 1
+            return torch.ones(len(tokens), 1)
+
+    lengths = [EVALUATION_TOKENS // 3] * 7 + [5]
+    texts = NumberedTexts([[2] * length for length in lengths], [0] * 8)
+    assert predict_ratings(Elsewhere(1, 1, device="meta"), texts).tolist() == [1] * 8
 
 
 def test_predictions_and_explanations(rater):
