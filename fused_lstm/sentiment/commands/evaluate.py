@@ -11,6 +11,7 @@ from ..data_help import DATA_HELP
 from ..datasets import ReadingOptions, load_part
 from ..examples import DataError, Example, RowProblems
 from ..machine import MachineOptions
+from ..model_folder import CONFIG
 from ..reports import words
 from ..reports.files import write_file, write_files
 from ..reports.measure import measure
@@ -22,6 +23,7 @@ from ..reports.tables import table
 from ..settings import build, setting
 from ..splits import DEV, TEST, TRAIN
 from ..store import StoredModel, load
+from ..stored_files import StoreError
 
 SUMMARY = "measure a stored model on labelled texts"
 DETAILS = (
@@ -52,6 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
     options, reading = build(EvaluateOptions, arguments), build(ReadingOptions, arguments)
     machine = build(MachineOptions, arguments)
     machine.apply()
+    refuse_model_folder(options.report)
     model = load(Path(arguments.model), machine.lstm)
     reading = replace(reading, numeric_labels=model.settings.model.regression)
     problems = RowProblems(reading.strict)
@@ -77,6 +80,12 @@ def run(arguments: argparse.Namespace) -> int:
         write_files(Path(options.report), files)
         print(f"Written to {options.report}: {', '.join(files)}")
     return 0
+
+
+def refuse_model_folder(report: str | None) -> None:
+    """Raises `StoreError` where a report would take the place of the one that training wrote."""
+    if report is not None and (Path(report) / CONFIG).exists():
+        raise StoreError(f"{report}: is a model folder with the report of its training; choose another with --report")
 
 
 def _with_known_labels(examples: list[Example], model: StoredModel, data: str, notes: list[str]) -> list[Example]:
