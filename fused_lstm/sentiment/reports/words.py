@@ -44,6 +44,15 @@ def accuracy_rows(metrics: dict[str, Any]) -> list[tuple[str, ...]]:
     return rows
 
 
+def summary(part: Part) -> str:
+    """The figures that matter most on one line."""
+    if told := part.get("ratings"):
+        low, high = told["mse_interval_95"]
+        return f"MSE {told['mse']:.4f}  [{low:.4f}, {high:.4f}]  MAE {told['mae']:.4f}  Pearson {told['pearson']:.4f}"
+    low, high = part["accuracy_interval_95"]
+    return f"{part['accuracy']:8.2%}  [{low:.2%}, {high:.2%}]  macro F1 {part['macro']['f1']:.4f}"
+
+
 def shows_confusion(part: Part) -> bool:
     """Whether a confusion matrix can still be read."""
     return len(part["confusion"]["classes"]) <= MOST_CLASSES
