@@ -58,11 +58,16 @@ def run(arguments: argparse.Namespace) -> int:
         print(line, file=sys.stderr)
     result = measure(model, examples)
     told = result.as_dict()
+    if result.ratings:
+        print(table(words.RATING_HEADER[2:], [words.rating_cells(told["ratings"])]), end="\n\n")
+        print(f"{words.mean_words(told)}\n\n{words.NEAREST}", end="\n\n")
     header = ("accuracy %", "95 % interval", "macro F1", "texts")
     print(table(header, [words.accuracy_cells(told)]), end="\n\n")
     print(table(words.CLASS_HEADER, words.class_rows(told)), end="\n\n")
     print(confusion_table(told), end="\n\n")
-    print(f"{words.calibration_words(told)}\n\n{words.speed_words(told)}.")
+    if not result.ratings:
+        print(words.calibration_words(told), end="\n\n")
+    print(f"{words.speed_words(told)}.")
     if options.json:
         write_file(Path(options.json), {"model": arguments.model, "data": arguments.data, **told})
     if options.report:

@@ -14,7 +14,7 @@ from ..answers import FORMATS, Writer
 from ..encodings import whole_characters
 from ..examples import RowProblems
 from ..machine import MachineOptions
-from ..predictor import Explanation, Prediction, explain_texts, predict_texts
+from ..predictor import Explanation, Prediction, explain_texts, predict_texts, predicts_ratings
 from ..readers import NumberedLines
 from ..reports.explanation_page import PAGE_TEXTS, explanation_page
 from ..reports.files import write_file
@@ -25,7 +25,8 @@ SUMMARY = "label texts with a stored model"
 DETAILS = (
     "Texts come from the arguments, else from --file, else from standard input, one on each line. Lines that are not\n"
     "UTF-8 are read as gb18030 or latin-1 and counted.\n"
-    "tsv: label, probability, text, then the probability of each class, under a header.\n"
+    "text: label, probability, text; of a rating model the label nearest to its number, the number, text.\n"
+    "tsv: label, probability, text, then the probability of each class, then the number of a rating, under a header.\n"
     "--explain shades a terminal's text: blue speaks for the answer, orange against it (NO_COLOR is respected),\n"
     "and adds tokens and weights to jsonl."
 )
@@ -42,7 +43,7 @@ class PredictOptions:
 
     file: str | None = setting(None, "one text on each line; .gz and .xz are unpacked", metavar="FILE")
     format: str = setting("text", "of the output", choices=FORMATS)
-    explain: bool = setting(False, "show what each token adds to the answer (its log-odds)")
+    explain: bool = setting(False, "show what each token adds to the answer's log-odds, or to the number of a rating")
     integrated: int = setting(0, "explain by integrated gradients of N steps; 0: gradient x input", at_least(0))
     html: str | None = setting(None, "also write the explained answers as a page to FILE", metavar="FILE")
     batch_size: int = setting(256, "texts to read before answering", at_least(1))
@@ -65,7 +66,8 @@ def run(arguments: argparse.Namespace) -> int:
         print(EMBEDDED_WARNING, file=sys.stderr)
     problems = RowProblems()
     texts, chunk = _texts(arguments.text, options.file, options.batch_size, problems)
-    write = Writer(model.settings.classes, options.format, sys.stdout)
+    rated = predicts_ratings(model.network)
+    write = Writer(model.settings.classes, options.format, sys.stdout, rated)
     told: list[tuple[Prediction, Explanation]] = []
     count, started = 0, time.perf_counter()
     for prediction, explanation in _answers(model, texts, chunk, options):

@@ -2,6 +2,6 @@
 
 Numbers: `outcomes` (what a model said about each text), `calibration`, `pairing`, `ratings`, `fingerprints`; `measure`
 makes them from a model and a part. `run_report` collects a run as JSON values, the contents of metrics.json; from these
-alone come `run_text` (Markdown), `run_page` (HTML), `card` (the model card), `plots` (PNG) and `comparison`. Shared
-by them: `words` and `tables`, `page` with `style` and `charts`, `files`.
+alone come `run_text` (Markdown), `run_page` (HTML), `card` (the model card), `plots` (PNG) and `comparison`;
+`evaluation` does so for stored models on other texts. Shared by them: `words` and `tables`, `page` with `style` and `charts`, `files`.
 """
