@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .datasets import MAX_CLASSES
 from .hub import PREFIX, PUBLIC
 
 DATA_HELP = f"""\
@@ -17,4 +18,6 @@ not UTF-8 are read as gb18030 or latin-1 and counted.
   name        {", ".join(PUBLIC)}; any other set of the Hugging Face hub as
               {PREFIX}owner/name or {PREFIX}owner/name:configuration
 Parts that are missing are taken from train by a hash of the text. Rows that cannot be read are reported and left out.
+--regression is for ratings: labels are numbers, in train of at most {MAX_CLASSES:,} different values. Rows of dev and
+test whose number train lacks are left out and counted, so round continuous ones.
 """

@@ -24,7 +24,7 @@ from .options import RunOptions
 from .predictor import number_examples
 from .reports.files import write_file
 from .reports.reporting import report_run
-from .reports.run_report import COMPOSE, RunReport
+from .reports.run_report import RunReport
 from .splits import DEV, TRAIN
 from .store import CLASSIFIER, ModelSettings, StoredModel, save
 from .stored_files import require_safetensors
@@ -47,10 +47,7 @@ def run(dataset: Dataset, options: RunOptions, folder: Path, say: Say) -> RunRep
     prepare_folder(folder, CLASSIFIER)
     if not is_main_process():
         say = _silent
-    counts = {"train": len(dataset.train), "dev": len(dataset.dev), "test": len(dataset.test)}
-    if dataset.composed:
-        counts[COMPOSE] = len(dataset.composed)
-    say(f"Data: {dataset.name}: " + ", ".join(f"{name} {count:,}" for name, count in counts.items()))
+    say(f"Data: {dataset.name}: {dataset.counts()}")
     for note in dataset.notes:
         say(f"  {note}")
 

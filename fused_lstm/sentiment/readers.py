@@ -31,6 +31,7 @@ _KINDS |= dict.fromkeys((".jsonl", ".ndjson", ".json"), "jsonl")
 _PACKED = (".gz", ".xz")
 KINDS = ("tsv", "csv", "jsonl", "parquet")
 _LONGEST_NAME = 30
+_EXACT = 2.0**53  # whole numbers below are written out, others as Python does, so that none is changed
 
 
 class Fields(NamedTuple):
@@ -272,7 +273,7 @@ def _example(label: str, text: str, fields: Fields) -> Example | str:
         number = _finite(label)
         if number is None:
             return f"expected a number as the label, found {label!r}"
-        label = f"{number:g}"
+        label = str(int(number)) if number.is_integer() and abs(number) < _EXACT else repr(number)
     if not text:
         return "the text is empty"
     return Example(label, text)

@@ -51,7 +51,11 @@ def test_everything_is_written_and_said(easy, tmp_path):
     }
     assert report.plots == ["curves.png", "confusion.png", "calibration.png"]
     assert report.baselines[0].parts["test"].accuracy == 1.0
-    assert said[0] == f"Data: {easy.name}: train {len(easy.train)}, dev {len(easy.dev)}, test {len(easy.test)}"
+    told = []
+    for part in ("train", "dev", "test"):
+        labels = [example.label for example in getattr(easy, part)]
+        told.append(f"{part} {len(labels)} (bad: {labels.count('bad')}, good: {labels.count('good')})")
+    assert said[0] == f"Data: {easy.name}: {', '.join(told)}"
     assert [line[:8] for line in said if line.startswith("epoch")] == ["epoch  1", "epoch  2", "epoch  3"]
 
 

@@ -155,8 +155,11 @@ def test_columns_by_number(tmp_path):
 
 
 def test_numeric_labels(tmp_path):
-    rows, bad = read(tmp_path / "a.tsv", "4.0\ta\n1e0\tb\ngood\tc\nnan\td\n2.5\te\n", numeric=True)
-    assert rows == [("4", "a"), ("1", "b"), ("2.5", "e")]
+    content = "4.0\ta\n1e0\tb\ngood\tc\nnan\td\n2.5\te\n1234567.5\tf\n-0.0\tg\n3.3333333\th\n"
+    rows, bad = read(tmp_path / "a.tsv", content, numeric=True)
+    assert rows == [
+        ("4", "a"), ("1", "b"), ("2.5", "e"), ("1234567.5", "f"), ("0", "g"), ("3.3333333", "h")
+    ]  # fmt: skip
     assert bad == ["3: expected a number as the label, found 'good'", "4: expected a number as the label, found 'nan'"]
 
 
