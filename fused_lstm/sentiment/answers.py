@@ -13,13 +13,17 @@ FORMATS = ("text", "jsonl", "tsv")
 
 
 class Writer:
-    """Writes a line for each prediction to ``stream``; a second one explains it to people where there is no colour."""
+    """Writes a line for each prediction to ``stream``; a second one explains it to people where there is no colour.
 
-    def __init__(self, classes: Sequence[str], how: str, stream: IO[str]) -> None:
+    ``rated``: the predictions are those of a rating model.
+    """
+
+    def __init__(self, classes: Sequence[str], how: str, stream: IO[str], rated: bool = False) -> None:
         self._classes, self._how, self._stream = classes, how, stream
         self._colour = uses_colour(stream)
         if how == "tsv":
-            print("label", "probability", "text", *map(_on_one_line, classes), sep="\t", file=stream)
+            names = ("label", "probability", "text", *map(_on_one_line, classes), *(["rating"] if rated else []))
+            print(*names, sep="\t", file=stream)
 
     def __call__(self, prediction: Prediction, explanation: Explanation | None = None, flush: bool = False) -> None:
         line = {"jsonl": self._json, "tsv": self._tsv, "text": self._text}[self._how](prediction, explanation)
@@ -40,6 +44,8 @@ class Writer:
 
     def _tsv(self, prediction: Prediction, explanation: Explanation | None) -> str:
         shares = [f"{value:.6f}" for value in prediction.probabilities]
+        if prediction.rating is not None:
+            shares.append(f"{prediction.rating:.6f}")
         return "\t".join((prediction.label, f"{prediction.probability:.6f}", _on_one_line(prediction.text), *shares))
 
     def _text(self, prediction: Prediction, explanation: Explanation | None) -> str:

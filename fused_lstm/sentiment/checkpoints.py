@@ -101,6 +101,16 @@ class Checkpoints:
             return snapshot
         return None
 
+    def check(self) -> None:
+        """Raises `CheckpointError` if the newest is of another run, without reading the tensors."""
+        for path in self._files():
+            try:
+                identity = _identity(path)
+            except (_Broken, OSError):
+                continue
+            self._compare(path, identity)
+            return
+
     def clear(self) -> None:
         """Removes all of them: the run is over, or is to start anew."""
         for path in self._files():
@@ -156,6 +166,16 @@ class Checkpoints:
                 f"{path.parent}: holds an unfinished run with other settings or data ({listed}); "
                 "repeat its command to finish it, choose another --output, or give --fresh to start anew"
             )
+
+
+def _identity(path: Path) -> dict[str, Any]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            return json.loads((file.metadata() or {})["identity"])
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise _Broken(f"is damaged ({error})") from error
 
 
 def _checksum(plain: str, tensors: dict[str, Tensor]) -> str:

@@ -34,7 +34,8 @@ class DataOptions:
 class ReadingOptions:
     """How data is read.
 
-    ``numeric_labels`` is not for users: a regression sets it, and rows whose label is no number are then bad.
+    Two are not for users. ``numeric_labels``: a regression sets it, and rows whose label is no number are then bad.
+    ``labels_optional``: who learns from texts alone sets it; rows, folders and parts without labels are then read, too.
     """
 
     data_format: str | None = setting(None, "if the file's name does not tell", choices=KINDS)
@@ -44,7 +45,8 @@ class ReadingOptions:
     text_field: str | None = setting(None, "the same for the text", metavar="NAME")
     strict: bool = setting(False, "stop at the first row that cannot be read or is not UTF-8")
     numeric_labels: bool = False
+    labels_optional: bool = False
 
     @property
     def fields(self) -> Fields:
-        return Fields(self.label_field, self.text_field, self.numeric_labels)
+        return Fields(self.label_field, self.text_field, self.numeric_labels, self.labels_optional)

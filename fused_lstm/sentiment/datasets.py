@@ -15,11 +15,13 @@ from . import corpus
 from .checks import hashes_of, inspect
 from .data_options import DataOptions, ReadingOptions
 from .examples import DataError, Example, RowProblems
+from .number_files import Texts
 from .prepared import Prepared, is_prepared, open_prepared
 from .sources import open_source
 from .splits import DEV, TEST, TRAIN, split, token_bag
 
 MAX_CLASSES = 1000
+ROUND = "round them to steps that many texts share, such as halves or tenths"
 
 
 @dataclass
@@ -43,6 +45,24 @@ class Dataset:
     def classes(self) -> list[str]:
         """The labels of the training part, in order."""
         return in_order({example.label for example in self.train}) if self.prepared is None else self.prepared.classes
+
+
+    def counts(self) -> str:
+        """Texts of each part, and of each class, for a person."""
+        parts = {TRAIN: self.train, DEV: self.dev, TEST: self.test, "compose": self.composed}
+        return ", ".join(f"{part} {len(rows):,} ({_balance(rows)})" for part, rows in parts.items() if rows)
+
+
+def _balance(rows: Sequence[Example], most: int = 6) -> str:
+    if isinstance(rows, Texts):  # on disk, where the labels alone are quick to read
+        counts = Counter(dict(zip(rows.classes, torch.bincount(rows.labels, minlength=len(rows.classes)).tolist())))
+    else:
+        counts = Counter(example.label for example in rows)
+    names = in_order(name for name, count in counts.items() if count)
+    if len(names) > most:
+        names = [name for name, _ in counts.most_common(most)]
+    told = ", ".join(f"{name}: {counts[name]:,}" for name in names)
+    return told + (f", and {len(+counts) - most} more" if len(+counts) > most else "")
 
 
 def in_order(labels: Iterable[str]) -> list[str]:
@@ -97,7 +117,7 @@ def load_dataset(data: DataOptions, reading: ReadingOptions, problems: RowProble
     source = open_source(data, reading, problems)
     given = {part: list(examples) for part, examples in source.parts.items()}
     if not given[TRAIN]:
-        raise DataError(f"{source.name}: no training examples found; the data holds no usable row")
+        raise DataError(f"{source.name}: no training examples found; the data holds no usable row{problems.first()}")
     notes = list(source.notes)
     missing = missing_parts(given)
     if missing:
@@ -105,11 +125,10 @@ def load_dataset(data: DataOptions, reading: ReadingOptions, problems: RowProble
         given |= split(given[TRAIN], (TRAIN, *missing))
     dataset = Dataset(source.name, given[TRAIN], given[DEV], given[TEST], notes=notes)
     check_classes(dataset.name, Counter(example.label for example in dataset.train), reading.numeric_labels)
-    _drop_unknown_labels(dataset)
+    unknown = _drop_unknown_labels(dataset)
     _clean(dataset, data)
     for part, examples in ((TRAIN, dataset.train), (DEV, dataset.dev), (TEST, dataset.test)):
-        if not examples:
-            raise DataError(f"{source.name}: the {part} part holds no usable row")
+        check_part(source.name, part, len(examples), unknown[part], reading.numeric_labels, problems)
     return dataset
 
 
@@ -147,7 +166,12 @@ def check_classes(name: str, counts: Counter[str], numeric: bool) -> None:
     count, rows = len(counts), counts.total()
     if count < 2:
         raise DataError(f"{name}: every training row has the label {next(iter(counts))!r}; two are needed")
-    if count > MAX_CLASSES or (rows >= 20 and count > rows // 2 and not numeric):
+    if numeric and count > MAX_CLASSES:
+        raise DataError(
+            f"{name}: --regression is for ratings of at most {MAX_CLASSES:,} different values, found {count:,} in "
+            f"{rows:,} training rows; {ROUND}"
+        )
+    if not numeric and (count > MAX_CLASSES or (rows >= 20 and count > rows // 2)):
         raise DataError(
             f"{name}: {count} different labels in {rows} rows; "
             "are label and text exchanged? Name the columns with --label-field and --text-field"
@@ -160,14 +184,30 @@ def told_unknown(part: str, unknown: Counter[str]) -> str:
     return f"{unknown.total()} {part} row(s) were left out: train has no such label ({names})."
 
 
-def _drop_unknown_labels(dataset: Dataset) -> None:
+def check_part(name: str, part: str, rows: int, unknown: Counter[str], numeric: bool, problems: RowProblems) -> None:
+    """Raises `DataError`, with what became of the rows, if none of a part is left. ``unknown``: labels of those that
+    were left out since train lacks them."""
+    if rows:
+        return
+    why = problems.first()
+    if unknown:
+        why = f": {told_unknown(part, unknown).removesuffix('.')}{why}"
+        if numeric:
+            why += f"; --regression knows the numbers of train alone: {ROUND}"
+    raise DataError(f"{name}: the {part} part holds no usable row{why}")
+
+
+def _drop_unknown_labels(dataset: Dataset) -> dict[str, Counter[str]]:
+    """Leaves out the rows of dev and test whose label train lacks; returns these labels by part."""
     known = set(dataset.classes)
+    dropped = {part: Counter[str]() for part in (TRAIN, DEV, TEST)}
     for part in (DEV, TEST):
         examples: Sequence[Example] = getattr(dataset, part)
-        unknown = Counter(example.label for example in examples if example.label not in known)
-        if unknown:
-            dataset.notes.append(told_unknown(part, unknown))
+        dropped[part] = Counter(example.label for example in examples if example.label not in known)
+        if dropped[part]:
+            dataset.notes.append(told_unknown(part, dropped[part]))
             setattr(dataset, part, [example for example in examples if example.label in known])
+    return dropped
 
 
 def _clean(dataset: Dataset, data: DataOptions) -> None:

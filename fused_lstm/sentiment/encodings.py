@@ -1,4 +1,4 @@
-"""Bytes that are not UTF-8, read as what they most likely are."""
+"""Bytes that are not UTF-8, read as what they most likely are; and characters that no UTF-8 can hold."""
 
 from __future__ import annotations
 
@@ -21,6 +21,15 @@ def decode_other(raw: bytes) -> tuple[str, str]:
     if common >= _COMMON_SHARE * len(foreign):
         return text, CHINESE
     return _western(raw), WESTERN
+
+
+def whole_characters(text: str) -> str:
+    """The text with U+FFFD for halves of surrogate pairs, which JSON can express (a cut emoji) and UTF-8 cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
 
 
 def _western(raw: bytes) -> str:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from typing import NamedTuple
 
+from .encodings import whole_characters
 from .errors import UserError
+
+_HALVES = "halves"
 
 
 class Example(NamedTuple):
@@ -21,7 +25,7 @@ class DataError(UserError):
 
 
 class RowProblems:
-    """Collects rows that could not be read, and lines whose encoding was repaired. With ``strict`` the first of either
+    """Collects rows that could not be read, and those whose encoding was repaired. With ``strict`` the first of either
     is fatal (`DataError`).
 
     Every problem is counted; the messages of the first ``keep`` are kept for display.
@@ -33,6 +37,7 @@ class RowProblems:
         self.count = 0
         self.messages: list[str] = []
         self.encodings: Counter[str] = Counter()
+        self.halves = 0
         self._first: dict[str, str] = {}
 
     def add(self, path: object, line: int, reason: str) -> None:
@@ -44,6 +49,19 @@ class RowProblems:
         if len(self.messages) < self.keep:
             self.messages.append(message)
 
+    def usable(self, path: object, line: int, read: Example | str) -> Iterator[Example]:
+        """The example that ``line`` of ``path`` was read as, its characters made whole; a string says what is wrong."""
+        if isinstance(read, str):
+            self.add(path, line, read)
+            return
+        whole = read._replace(label=whole_characters(read.label), text=whole_characters(read.text))
+        if whole != read:
+            if self.strict:
+                raise DataError(f"{path}:{line}: half of a surrogate pair (replaced by U+FFFD if not --strict)")
+            self.halves += 1
+            self._first.setdefault(_HALVES, f"{path}:{line}")
+        yield whole
+
     def repaired(self, path: object, line: int, byte: int, encoding: str) -> None:
         """Notes that ``line`` of ``path`` was not UTF-8 from ``byte`` (counted from 1) on, but ``encoding``."""
         if self.strict:
@@ -51,12 +69,22 @@ class RowProblems:
         self.encodings[encoding] += 1
         self._first.setdefault(encoding, f"{path}:{line}")
 
+    def first(self, most: int = 3) -> str:
+        """The first bad rows as the end of a sentence that says that nothing is left; empty if there are none."""
+        told = "; ".join(self.messages[:most])
+        return f" ({self.count} row(s) could not be read: {told})" if told else ""
+
     def lines(self) -> list[str]:
         """The report for a person; empty when nothing was wrong."""
         report = [
             f"{count} line(s) were not UTF-8 and were read as {encoding}, the first at {self._first[encoding]}."
             for encoding, count in self.encodings.items()
         ]
+        if self.halves:
+            report.append(
+                f"{self.halves} row(s) held halves of surrogate pairs, replaced by U+FFFD, the first at "
+                f"{self._first[_HALVES]}."
+            )
         if self.count:
             hidden = self.count - len(self.messages)
             rest = [f"... and {hidden} more"] if hidden else []

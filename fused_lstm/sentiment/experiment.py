@@ -22,11 +22,12 @@ from .model import SentimentClassifier
 from .model_folder import prepare_folder
 from .options import RunOptions
 from .predictor import number_examples
+from .reports.files import write_file
 from .reports.reporting import report_run
-from .reports.run_report import COMPOSE, RunReport
+from .reports.run_report import RunReport
 from .splits import DEV, TRAIN
 from .store import CLASSIFIER, ModelSettings, StoredModel, save
-from .stored_files import require_safetensors, write_json
+from .stored_files import require_safetensors
 from .training import EpochMetrics, Start, TrainResult, fit
 from .transfer import as_classifier, take_encoder
 from .vectors import Vectors, read_vectors
@@ -44,14 +45,9 @@ def run(dataset: Dataset, options: RunOptions, folder: Path, say: Say) -> RunRep
     """
     require_safetensors()
     prepare_folder(folder, CLASSIFIER)
-    if is_main_process():
-        write_json(folder / SETTINGS, options.nested())
-    else:
+    if not is_main_process():
         say = _silent
-    counts = {"train": len(dataset.train), "dev": len(dataset.dev), "test": len(dataset.test)}
-    if dataset.composed:
-        counts[COMPOSE] = len(dataset.composed)
-    say(f"Data: {dataset.name}: " + ", ".join(f"{name} {count:,}" for name, count in counts.items()))
+    say(f"Data: {dataset.name}: {dataset.counts()}")
     for note in dataset.notes:
         say(f"  {note}")
 
@@ -66,7 +62,11 @@ def run(dataset: Dataset, options: RunOptions, folder: Path, say: Say) -> RunRep
     train, dev = (_numbered(model, dataset, part) for part in (TRAIN, DEV))
     vectors = _vectors(model, dataset, options, say)
     checkpoints = _checkpoints(folder, model, train, dev, options, source, vectors, say)
-    log = FolderLog(folder, options.safety.tensorboard, say) if is_main_process() else None
+    log = None
+    if is_main_process():
+        # Only now: a command that the checkpoints refuse must not change what the unfinished run has written.
+        write_file(folder / SETTINGS, options.nested())
+        log = FolderLog(folder, options.safety.tensorboard, say)
     result = _train(model, train, dev, options, _start(source, vectors), checkpoints, log, say)
     if not is_main_process():
         return None
@@ -172,7 +172,9 @@ def _checkpoints(
     safety = options.safety
     seconds, steps = safety.checkpoint_seconds, safety.checkpoint_steps
     checkpoints = Checkpoints(folder / CHECKPOINTS, identity, seconds, steps, say)
-    if safety.fresh and is_main_process():
+    if not safety.fresh:
+        checkpoints.check()
+    elif is_main_process():
         checkpoints.clear()
     return checkpoints
 

@@ -10,7 +10,7 @@ from .readers import NumberedLines, kind_of
 from .splits import DEV, TEST, TRAIN
 
 PART_NAMES = {TRAIN: ("train", "training"), DEV: ("dev", "valid", "validation", "val"), TEST: ("test", "testing")}
-_UNLABELLED = ("unsup", "unlabeled", "unlabelled")
+UNLABELLED = ("unsup", "unsupervised", "unlabeled", "unlabelled")
 _TEXT_SUFFIXES = (".txt", ".txt.gz", ".txt.xz")
 
 
@@ -36,36 +36,43 @@ def find_part_files(folder: Path, skip: set[str]) -> dict[str, Path]:
     return found
 
 
-def read_class_tree(folder: Path, problems: RowProblems) -> dict[str, Iterator[Example]]:
-    """The parts of a tree part/class/*.txt, or of a tree class/*.txt, which is training data, to be divided later."""
+def read_class_tree(folder: Path, problems: RowProblems, optional: bool = False) -> dict[str, Iterator[Example]]:
+    """The parts of a tree part/class/*.txt, or of a tree class/*.txt, which is training data, to be divided later.
+
+    ``optional``: texts without a class are taken, too, from folders such as train/unsup or from ``folder`` itself.
+    """
     roots = {part: _part_folder(folder, part) for part in PART_NAMES}
     if not any(roots.values()):
         roots = {TRAIN: folder}
-    found = {part: root for part, root in roots.items() if root is not None and _class_folders(root)}
-    return {part: _read_classes(root, problems) for part, root in found.items()}
+    found = {part: root for part, root in roots.items() if root is not None and _class_folders(root, optional)}
+    return {part: _read_classes(root, problems, optional) for part, root in found.items()}
 
 
-def class_tree_files(folder: Path) -> list[Path]:
+def class_tree_files(folder: Path, optional: bool = False) -> list[Path]:
     """Every text file of such a tree."""
     roots = [root for part in PART_NAMES if (root := _part_folder(folder, part))] or [folder]
-    return [file for root in roots for child in _class_folders(root) for file in _text_files(child)]
+    return [file for root in roots for child in _class_folders(root, optional) for file in _text_files(child)]
 
 
 def _part_folder(folder: Path, part: str) -> Path | None:
     return next((folder / name for name in PART_NAMES[part] if (folder / name).is_dir()), None)
 
 
-def _class_folders(root: Path) -> list[Path]:
-    folders = [child for child in sorted(root.iterdir()) if child.is_dir() and child.name not in _UNLABELLED]
-    return [child for child in folders if any(_text_files(child))]
+def _class_folders(root: Path, optional: bool) -> list[Path]:
+    """``optional``: and those without a class; ``root`` alone if there are none, since files beside folders are others
+    (aclImdb lists addresses there)."""
+    children = [child for child in sorted(root.iterdir()) if child.is_dir() and any(_text_files(child))]
+    if optional:
+        return children or [root] * any(_text_files(root))
+    return [child for child in children if child.name not in UNLABELLED]
 
 
 def _text_files(folder: Path) -> list[Path]:
     return sorted(file for file in folder.iterdir() if file.is_file() and file.name.lower().endswith(_TEXT_SUFFIXES))
 
 
-def _read_classes(root: Path, problems: RowProblems) -> Iterator[Example]:
-    for folder in _class_folders(root):
+def _read_classes(root: Path, problems: RowProblems, optional: bool) -> Iterator[Example]:
+    for folder in _class_folders(root, optional):
         for file in _text_files(folder):
             text = "\n".join(NumberedLines(file, problems)).strip()
             if text:

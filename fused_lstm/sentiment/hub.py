@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from .examples import DataError, Example, RowProblems
-from .folders import PART_NAMES
+from .folders import PART_NAMES, UNLABELLED
 from .readers import Fields, record_example
-from .splits import DEV, TEST
+from .splits import DEV, TEST, TRAIN
 
 PREFIX = "hf:"
 _SAVED = ("dataset_dict.json", "state.json")
@@ -78,15 +79,20 @@ def _parts(
     notes = []
     found = {part: split for split in sets for part, names in PART_NAMES.items() if split.lower() in names}
     others = [split for split in sets if split not in found.values()]
-    if others:
-        notes.append(f"Not used: {', '.join(others)}.")
+    more = [split for split in others if fields.optional and split.lower() in UNLABELLED]
+    if set(others) - set(more):
+        notes.append(f"Not used: {', '.join(split for split in others if split not in more)}.")
     if TEST in found and _is_unlabelled(sets[found[TEST]], fields):
         # GLUE keeps the labels of its tests to itself; its validation part is what everyone reports.
         instead = f": {found[DEV]} is used instead" if DEV in found else ""
         notes.append(f"The {found.pop(TEST)} part has no labels{instead}.")
         if DEV in found:
             found[TEST] = found.pop(DEV)
-    return {part: _rows(f"{name}/{split}", sets[split], fields, problems) for part, split in found.items()}, notes
+    splits = {part: [split] for part, split in found.items()}
+    if more:
+        splits[TRAIN] = [*splits.get(TRAIN, []), *more]
+    rows = {split: _rows(f"{name}/{split}", sets[split], fields, problems) for split in chain(*splits.values())}
+    return {part: chain(*(rows[split] for split in of)) for part, of in splits.items()}, notes
 
 
 def _is_unlabelled(rows: Any, fields: Fields) -> bool:
@@ -106,16 +112,12 @@ def _rows(place: str, rows: Any, fields: Fields, problems: RowProblems) -> Itera
             column = _label_column(row, fields)
             names = getattr((rows.features or {}).get(column), "names", None)
         label = row.get(column)
-        if label in (None, -1):
+        if label in (None, -1) and not fields.optional:
             problems.add(place, number, "the row has no label")
             continue
-        if names is not None and not fields.numeric:
+        if names is not None and not fields.numeric and not fields.optional:
             row = {**row, column: names[label]}
-        example = record_example(row, fields)
-        if isinstance(example, str):
-            problems.add(place, number, example)
-        else:
-            yield example
+        yield from problems.usable(place, number, record_example(row, fields))
 
 
 def _library(name: str) -> Any:

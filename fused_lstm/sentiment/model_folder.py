@@ -1,6 +1,6 @@
 """The folder of a model of any kind: model.safetensors, tokenizer.json and config.json, nothing that could run code.
 
-config.json is written last and holds checksums of the other two, so a folder whose writing was cut short is noticed.
+config.json is put in place last and holds checksums of the other two, so a folder where that was cut short is noticed.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from torch import nn
 
-from .stored_files import StoreError, checksum, read_json, require_safetensors, write_atomically, write_json
+from .stored_files import StoreError, checksum, json_text, read_json, require_safetensors, write_together
 from .tokens import Vocabulary
 from .vocabularies import vocabulary_from_state, vocabulary_state
 
@@ -40,14 +40,37 @@ def prepare_folder(folder: Path, kind: Kind) -> None:
 
 
 def write_model(folder: Path, kind: Kind, network: nn.Module, vocabulary: Vocabulary, config: dict[str, Any]) -> None:
-    """Writes the three files, replacing those of an earlier model; ``config`` goes into config.json."""
+    """Writes the three files; ``config`` goes into config.json. All of an earlier model's are replaced, or none.
+
+    Raises `StoreError`.
+    """
     safetensors = require_safetensors()
     prepare_folder(folder, kind)
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    write_atomically(folder / WEIGHTS, lambda path: safetensors.save_file(weights, path))
-    write_json(folder / VOCABULARY, vocabulary_state(vocabulary))
-    checksums = {name: checksum(folder / name) for name in (WEIGHTS, VOCABULARY)}
-    write_json(folder / CONFIG, {"format": kind.format, "version": kind.version, "sha256": checksums, **config})
+    checksums: dict[str, str] = {}
+
+    def write_weights(path: Path) -> None:
+        try:
+            safetensors.save_file(weights, path)
+        except _safetensor_error() as error:  # a full disk, in the words of its own library
+            raise OSError(str(error)) from error
+        checksums[WEIGHTS] = checksum(path)
+
+    def write_vocabulary(path: Path) -> None:
+        path.write_text(json_text(vocabulary_state(vocabulary)), encoding="utf-8")
+        checksums[VOCABULARY] = checksum(path)
+
+    def write_config(path: Path) -> None:
+        head = {"format": kind.format, "version": kind.version, "sha256": checksums}
+        path.write_text(json_text({**head, **config}), encoding="utf-8")
+
+    write_together(folder, {WEIGHTS: write_weights, VOCABULARY: write_vocabulary, CONFIG: write_config})
+
+
+def _safetensor_error() -> type[Exception]:
+    from safetensors import SafetensorError
+
+    return SafetensorError
 
 
 def read_config(folder: Path, kind: Kind) -> Entries:

@@ -81,7 +81,7 @@ class Texts(Sequence[Example]):
     def __init__(self, stem: Path, classes: Sequence[str]) -> None:
         self.labels = read_numbers(stem.with_suffix(".labels"), INT32)
         self._ends = read_numbers(stem.with_suffix(".text_ends"), INT64)
-        self._classes = list(classes)
+        self.classes = list(classes)
         path = stem.with_suffix(".text")
         with open(path, "rb") as stream:
             empty = path.stat().st_size == 0
@@ -103,7 +103,7 @@ class Texts(Sequence[Example]):
         index %= len(self)
         start = int(self._ends[index - 1]) if index else 0
         text = self._bytes[start : int(self._ends[index])].decode("utf-8", "surrogatepass")
-        return Example(self._classes[int(self.labels[index])], text)
+        return Example(self.classes[int(self.labels[index])], text)
 
     def __iter__(self) -> Iterator[Example]:
         return (self[index] for index in range(len(self)))

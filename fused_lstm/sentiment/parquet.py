@@ -31,10 +31,6 @@ def read_parquet(path: Path, fields: Fields, problems: RowProblems) -> Iterator[
             for batch in file.iter_batches(_ROWS, columns=columns):
                 for row in batch.to_pylist():
                     number += 1
-                    example = record_example(row, fields)
-                    if isinstance(example, str):
-                        problems.add(path, number, example)
-                    else:
-                        yield example
+                    yield from problems.usable(path, number, record_example(row, fields))
     except (OSError, pyarrow.ArrowException) as error:
         raise DataError(f"{path}: cannot be read as Parquet: {' '.join(str(error).split())}") from error

@@ -14,9 +14,10 @@ from .batches import NumberedTexts
 from .examples import Example
 from .highlight import Piece, pieces
 from .model import SentimentClassifier
+from .order import rows_by_length
 from .store import StoredModel
 from .tokens import Vocabulary, both_ends
-from .training import predict
+from .training import EVALUATION_BATCH, EVALUATION_TOKENS, predict
 
 
 class Prediction(NamedTuple):
@@ -65,12 +66,13 @@ def predicts_ratings(network: SentimentClassifier) -> bool:
 
 
 @torch.no_grad()
-def predict_ratings(network: SentimentClassifier, texts: NumberedTexts, batch_size: int = 256) -> Tensor:
-    """The predicted numbers (N,) of a rating model, in evaluation mode."""
+def predict_ratings(network: SentimentClassifier, texts: NumberedTexts, batch_size: int = EVALUATION_BATCH) -> Tensor:
+    """The predicted numbers (N,) of a rating model, in evaluation mode; on the CPU."""
+    device = next(network.parameters()).device
     result = torch.empty(len(texts))
-    for rows in torch.argsort(texts.lengths, stable=True).split(batch_size):
+    for rows in rows_by_length(texts.lengths, batch_size, EVALUATION_TOKENS):
         batch = texts.batch(rows)
-        result[rows] = network(batch.tokens, batch.lengths, raw=True)[:, 0].float()
+        result[rows] = network(batch.tokens.to(device), batch.lengths.to(device), raw=True)[:, 0].float().cpu()
     return result
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from .checks import inspect
 from .data_options import DataOptions, ReadingOptions
-from .datasets import check_classes, in_order, missing_parts, told_division, told_unknown
+from .datasets import check_classes, check_part, in_order, missing_parts, told_division, told_unknown
 from .examples import DataError, Example, RowProblems
 from .number_files import INT32, INT64, NumberWriter, Texts, TextWriter, read_numbers
 from .prepared import FORMAT, INDEX, PARTS, SUFFIXES, TOKENIZER, VERSION, checksum, is_prepared
@@ -98,15 +98,14 @@ def _fill(
     spools = {part: _read(folder / _SPOOL / part, rows, labels) for part, rows in source.parts.items()}
     say(f"Read {sum(len(spool.labels) for spool in spools.values()):,} rows of {source.name}")
     notes = list(source.notes)
-    parts, classes = _divide(source, spools, list(labels.numbers), reading, notes)
+    parts, classes, unknown = _divide(source, spools, list(labels.numbers), reading, problems, notes)
     keep, found = inspect(
         {part: p.spool.hashes[p.rows] for part, p in parts.items()}, {part: p.labels for part, p in parts.items()}, data
     )
     parts = {part: p.of(keep[part]) for part, p in parts.items()}
     notes += found + problems.lines()
     for part in PARTS:
-        if not len(parts[part].rows):
-            raise DataError(f"{source.name}: the {part} part holds no usable row")
+        check_part(source.name, part, len(parts[part].rows), unknown[part], reading.numeric_labels, problems)
     vocabulary = learn_vocabulary(parts[TRAIN].texts(), tokens)
     say(f"Vocabulary: {len(vocabulary):,} tokens ({vocabulary.kind})")
     write_json(folder / TOKENIZER, vocabulary_state(vocabulary))
@@ -144,12 +143,17 @@ def _read(stem: Path, examples: Iterable[Example], labels: _Labels) -> _Spool:
 
 
 def _divide(
-    source: Source, spools: dict[str, _Spool], names: list[str], reading: ReadingOptions, notes: list[str]
-) -> tuple[dict[str, _Part], list[str]]:
-    """Rows of every part with their class numbers, and the classes."""
+    source: Source,
+    spools: dict[str, _Spool],
+    names: list[str],
+    reading: ReadingOptions,
+    problems: RowProblems,
+    notes: list[str],
+) -> tuple[dict[str, _Part], list[str], dict[str, Counter[str]]]:
+    """Rows of every part with their class numbers, the classes, and labels of rows that were left out."""
     train = spools[TRAIN]
     if not len(train.labels):
-        raise DataError(f"{source.name}: no training examples found; the data holds no usable row")
+        raise DataError(f"{source.name}: no training examples found; the data holds no usable row{problems.first()}")
     missing = missing_parts(spools)
     rows = {part: (spool, torch.arange(len(spool.labels))) for part, spool in spools.items()}
     if missing:
@@ -162,14 +166,14 @@ def _divide(
     classes = in_order([name for name, count in zip(names, counts) if count])
     number = {name: index for index, name in enumerate(classes)}
     class_of = torch.tensor([number.get(name, -1) for name in names])
-    parts = {}
+    parts, unknown = {}, {}
     for part, (spool, chosen) in rows.items():
         labels = class_of[spool.labels[chosen].long()]
-        unknown = Counter(names[label] for label in spool.labels[chosen][labels < 0].tolist())
-        if unknown:
-            notes.append(told_unknown(part, unknown))
+        unknown[part] = Counter(names[label] for label in spool.labels[chosen][labels < 0].tolist())
+        if unknown[part]:
+            notes.append(told_unknown(part, unknown[part]))
         parts[part] = _Part(spool, chosen, labels).of(labels >= 0)
-    return parts, classes
+    return parts, classes, unknown
 
 
 def _write(

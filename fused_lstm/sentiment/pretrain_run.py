@@ -20,9 +20,10 @@ from .loop import TrainResult
 from .machine import MachineOptions
 from .model_folder import prepare_folder
 from .pretraining import pretrain
+from .reports.files import write_file
 from .settings import at_least, setting
 from .splits import TRAIN, normalised
-from .stored_files import require_safetensors, write_json
+from .stored_files import require_safetensors
 from .streams import Texts
 from .tokens import TokenOptions
 from .train_settings import SafetyOptions, TrainSettings
@@ -38,7 +39,10 @@ class PretrainOptions:
     """Texts and windows."""
 
     output: str = setting(DEFAULT_OUTPUT, "the language model", metavar="FOLDER")
-    more_texts: str | None = setting(None, "also learn from these; their labels do not count", metavar="FILE")
+    more_texts: str | None = setting(
+        None, "also learn from these, one text on each line of a .txt, or any data as below; labels need not be there, "
+        "and count for nothing", metavar="PATH",
+    )  # fmt: skip
     bptt: int = setting(70, "steps that a gradient goes back, about", at_least(2))
 
 
@@ -61,7 +65,13 @@ def gather_texts(
     texts = [example.text for example in dataset.train]
     if more is not None:
         problems = RowProblems(reading.strict)
-        texts += [example.text for example in load_part(Path(more), TRAIN, reading, problems)]
+        found = load_part(more, TRAIN, replace(reading, labels_optional=True), problems)
+        if not found:
+            raise DataError(
+                f"{more}: --more-texts holds no text that could be read; expected one on each line of a .txt, or data "
+                f"with a field text{problems.first()}"
+            )
+        texts += [example.text for example in found]
         for line in problems.lines():
             say(line)
     held_out = {normalised(e.text) for part in (dataset.dev, dataset.test, dataset.composed) for e in part}
@@ -115,7 +125,7 @@ def run_pretraining(texts: Sequence[str], dev_texts: Sequence[str], run: Pretrai
     record = settings | {"data": identity["training data"]}
     save_language_model(folder, network, vocabulary, run.tokens.max_length, record)
     history = [asdict(metrics) for metrics in result.history]
-    write_json(folder / METRICS, {"best_epoch": result.best_epoch, "history": history, "settings": asdict(run)})
+    write_file(folder / METRICS, {"best_epoch": result.best_epoch, "history": history, "settings": asdict(run)})
     if not result.interrupted:
         checkpoints.clear()
     say(f"Language model of epoch {result.best_epoch or '-'} saved in {folder}")

@@ -7,38 +7,44 @@ noted in a `RowProblems` and left out; a file that cannot be used raises `DataEr
 from __future__ import annotations
 
 import codecs
-import csv
 import gzip
 import json
 import lzma
 import math
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from itertools import chain
 from pathlib import Path
 from typing import IO, NamedTuple
 
+from .csv_rows import csv_rows
 from .encodings import decode_other
 from .examples import DataError, Example, RowProblems
 
-LABEL_NAMES = ("label", "sentiment", "polarity", "class", "category", "target")
-TEXT_NAMES = ("text", "sentence", "review", "comment", "content", "phrase")
+# The first that is there counts, so that what may also be a rating beside a label comes last.
+LABEL_NAMES = ("label", "labels", "sentiment", "polarity", "class", "category", "target", "rating", "stars", "score")
+TEXT_NAMES = ("text", "sentence", "review", "comment", "content", "phrase", "body", "review_text", "reviewtext")
 
 _KINDS = {".tsv": "tsv", ".txt": "tsv", ".csv": "csv", ".parquet": "parquet"}
 _KINDS |= dict.fromkeys((".jsonl", ".ndjson", ".json"), "jsonl")
 _PACKED = (".gz", ".xz")
 KINDS = ("tsv", "csv", "jsonl", "parquet")
+_LONGEST_NAME = 30
+_EXACT = 2.0**53  # whole numbers below are written out, others as Python does, so that none is changed
 
 
 class Fields(NamedTuple):
     """Names of the columns or JSON fields. None: the first of the usual names (see above) that is present.
 
-    ``numeric``: labels must be numbers, and are written in one way ("4" for 4.0).
+    ``numeric``: labels must be numbers, and are written in one way ("4" for 4.0). ``optional``: only texts are wanted;
+    rows without a label are taken, with an empty one.
     """
 
     label: str | None = None
     text: str | None = None
     numeric: bool = False
+    optional: bool = False
 
     @property
     def named(self) -> bool:
@@ -84,21 +90,25 @@ def read_file(path: Path, fields: Fields, problems: RowProblems, kind: str | Non
     if kind == "jsonl":
         return _json_examples(lines, fields)
     if kind == "csv":
-        return _column_examples(lines, _csv_rows(lines), fields, separator=None)
+        return _column_examples(lines, csv_rows(lines), fields, separator=None)
     return _column_examples(lines, _tsv_rows(lines), fields, separator="\t")
 
 
 class NumberedLines:
-    """Iterates over the decoded lines of a file, without their ends; ``number`` is that of the line last given."""
+    """Iterates over the decoded lines of a file, without their ends; ``number`` is that of the line last given.
 
-    def __init__(self, path: Path, problems: RowProblems) -> None:
+    ``stream`` is read instead of the file where ``path`` is but the name of something open.
+    """
+
+    def __init__(self, path: Path, problems: RowProblems, stream: IO[bytes] | None = None) -> None:
         self.path = path
         self.problems = problems
         self.number = 0
+        self._stream = stream
 
     def __iter__(self) -> Iterator[str]:
         try:
-            with open_binary(self.path) as stream:
+            with open_binary(self.path) if self._stream is None else nullcontext(self._stream) as stream:
                 for number, raw in enumerate(stream, start=1):
                     self.number = number
                     yield self._decode(raw)
@@ -110,6 +120,10 @@ class NumberedLines:
     def bad(self, reason: str, line: int | None = None) -> None:
         """Notes a row of this file as unusable."""
         self.problems.add(self.path, line or self.number, reason)
+
+    def usable(self, read: Example | str, line: int) -> Iterator[Example]:
+        """What a row of this file was read as, if it is usable; see `RowProblems.usable`."""
+        return self.problems.usable(self.path, line, read)
 
     def _decode(self, raw: bytes) -> str:
         if self.number == 1:
@@ -141,83 +155,62 @@ def _tsv_rows(lines: NumberedLines) -> Iterator[tuple[int, list[str]]]:
             yield lines.number, line.split("\t")
 
 
-def _csv_rows(lines: NumberedLines) -> Iterator[tuple[int, list[str]]]:
-    starts: list[int] = []
-
-    def feed() -> Iterator[str]:
-        for line in lines:
-            starts.append(lines.number)
-            yield line + "\n"
-
-    lines_fed = feed()
-    first = next(lines_fed, "")
-    # Strict, because otherwise a quote that is never closed would silently swallow the rest of the file.
-    rows = csv.reader(chain([first], lines_fed), delimiter=_delimiter(first), strict=True)
-    while True:
-        try:
-            cells = next(rows)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            lines.bad(f"not a CSV row: {error}", starts[0])
-            starts.clear()
-            continue
-        if any(cell.strip() for cell in cells):
-            yield starts[0], cells
-        starts.clear()
-
-
-def _delimiter(first: str) -> str:
-    """A comma, or what divides the first line where that has none: spreadsheets of many countries write semicolons."""
-    return next((mark for mark in ",;\t" if mark in first), ",")
-
-
 def _column_examples(
     lines: NumberedLines, rows: Iterator[tuple[int, list[str]]], fields: Fields, separator: str | None
 ) -> Iterator[Example]:
     """Rows of cells to examples. Without a header, cells after the second are joined to the text by ``separator``;
     where there is none (CSV quotes such texts) they are a fault."""
-    label_at, text_at = fields.places() or (0, 1)
-    header: tuple[int, int] | None = None
+    columns: tuple[int | None, int] | None = None
     for index, (number, cells) in enumerate(rows):
         if index == 0:
-            header = _header(cells, fields, lines.path)
-            if header is not None:
-                label_at, text_at = header
+            columns = _header(cells, fields, lines.path)
+            if columns is not None:
                 continue
-        if header is None and fields.places() is None and len(cells) > 2:
+        if columns is None and fields.places() is None and len(cells) > 2:
             if separator is None:
                 lines.bad(f"expected 2 columns (quote a text that holds commas), found {len(cells)}", number)
                 continue
             cells = [cells[0], separator.join(cells[1:])]
-        if len(cells) <= max(label_at, text_at):
+        label_at, text_at = columns or fields.places() or (0, 1)
+        if columns is None and fields.optional and len(cells) == 1:
+            label_at, text_at = None, 0
+        if len(cells) <= max(label_at or 0, text_at):
             lines.bad(f"expected a label and a text, found {len(cells)} column(s)", number)
             continue
-        example = _example(cells[label_at], cells[text_at], fields)
-        if isinstance(example, str):
-            lines.bad(example, number)
-        else:
-            yield example
+        label = "" if label_at is None else cells[label_at]
+        yield from lines.usable(_example(label, cells[text_at], fields), number)
 
 
-def _header(cells: Sequence[str], fields: Fields, path: Path) -> tuple[int, int] | None:
-    """Columns of label and text if the first row names them; None if it is data."""
+def _header(cells: Sequence[str], fields: Fields, path: Path) -> tuple[int | None, int] | None:
+    """Columns of label (None: there is none, nor need there be) and text if the first row names them; None if it is
+    data. Of two columns one usual name is enough, if the other cell could be a name, too."""
     if fields.places():
         return None
     names = [cell.strip().lower() for cell in cells]
     label_at = next((names.index(name) for name in fields.label_names() if name in names), None)
     text_at = next((names.index(name) for name in fields.text_names() if name in names), None)
-    if label_at is not None and text_at is None and len(names) == 2 and fields.text is None:
-        text_at = 1 - label_at
-    if label_at is not None and text_at is not None:
+    found = label_at is not None, text_at is not None
+    if len(names) == 2 and any(found) and all(map(_may_be_name, names)):
+        if text_at is None and fields.text is None:
+            text_at = 1 - label_at
+        if label_at is None and fields.label is None:
+            label_at = 1 - text_at
+    if text_at is not None and (label_at is not None or fields.optional):
         return label_at, text_at
-    if fields.named:
-        missing = fields.label_names() if label_at is None else fields.text_names()
+    if fields.optional and len(names) == 1:
+        return None
+    if fields.named or (any(found) and len(names) > 2 and all(map(_may_be_name, names))):
+        what, missing = ("label", fields.label_names()) if label_at is None else ("text", fields.text_names())
         raise DataError(
             f"{path}: expected a column named {' or '.join(map(repr, missing))} in the first row; "
-            f"it has {', '.join(map(repr, cells))}"
+            f"it has {', '.join(map(repr, cells))}; name the right one with --{what}-field"
         )
     return None
+
+
+def _may_be_name(cell: str) -> bool:
+    """Whether a column could be called so: no number, and no text of some length."""
+    return _finite(cell) is None and len(cell) <= _LONGEST_NAME and len(cell.split()) <= 3
 
 
 def _json_examples(lines: NumberedLines, fields: Fields) -> Iterator[Example]:
@@ -233,11 +226,7 @@ def _json_examples(lines: NumberedLines, fields: Fields) -> Iterator[Example]:
         except (ValueError, RecursionError) as error:
             lines.bad(f"not JSON: {error}")
             continue
-        example = record_example(row, fields)
-        if isinstance(example, str):
-            lines.bad(example)
-        else:
-            yield example
+        yield from lines.usable(record_example(row, fields), lines.number)
 
 
 def _array_examples(lines: NumberedLines, text: Iterable[str], fields: Fields) -> Iterator[Example]:
@@ -248,10 +237,7 @@ def _array_examples(lines: NumberedLines, text: Iterable[str], fields: Fields) -
         raise DataError(f"{lines.path}: begins like a JSON array but is none: {error}") from error
     for number, row in enumerate(rows, start=1):
         example = record_example(row, fields)
-        if isinstance(example, str):
-            lines.bad(f"entry {number}: {example}", number)
-        else:
-            yield example
+        yield from lines.usable(f"entry {number}: {example}" if isinstance(example, str) else example, number)
 
 
 def record_example(row: object, fields: Fields) -> Example | str:
@@ -261,12 +247,19 @@ def record_example(row: object, fields: Fields) -> Example | str:
     row = {key.lower(): value for key, value in row.items()}
     label_name = next((name for name in fields.label_names() if name in row), None)
     text_name = next((name for name in fields.text_names() if name in row), None)
-    if label_name is None or text_name is None:
-        missing = "label" if label_name is None else "text"
+    if text_name is None or (label_name is None and not fields.optional):
+        missing = "label" if label_name is None and not fields.optional else "text"
         return f"no {missing} field; the fields are {', '.join(map(repr, row)) or 'none'}"
-    label, text = row[label_name], row[text_name]
+    label, text = None if label_name is None else row[label_name], row[text_name]
     if isinstance(label, bool):
         label = str(label).lower()
+    if isinstance(label, float):
+        if math.isnan(label):  # what tables of floats have where nothing was entered
+            label = ""
+        elif label.is_integer():  # one class, whether a column holds 1 or 1.0
+            label = int(label)
+    if fields.optional and not isinstance(label, (str, int, float)):
+        label = ""
     if not isinstance(label, (str, int, float)) or not isinstance(text, str):
         return f"expected a label and a string, found {type(label).__name__} and {type(text).__name__}"
     return _example(str(label), text, fields)
@@ -274,13 +267,13 @@ def record_example(row: object, fields: Fields) -> Example | str:
 
 def _example(label: str, text: str, fields: Fields) -> Example | str:
     label, text = label.strip(), text.strip()
-    if not label:
+    if not label and not fields.optional:
         return "the label is empty"
     if fields.numeric:
         number = _finite(label)
         if number is None:
             return f"expected a number as the label, found {label!r}"
-        label = f"{number:g}"
+        label = str(int(number)) if number.is_integer() and abs(number) < _EXACT else repr(number)
     if not text:
         return "the text is empty"
     return Example(label, text)

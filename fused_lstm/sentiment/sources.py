@@ -75,9 +75,9 @@ def _take_folder(
         return
     files = find_part_files(path, skip=named)
     if TRAIN not in files and TRAIN not in named:
-        trees = read_class_tree(path, problems)
+        trees = read_class_tree(path, problems, reading.labels_optional)
         if trees:
-            source.files += class_tree_files(path)
+            source.files += class_tree_files(path, reading.labels_optional)
         source.parts |= trees
     for part, file in files.items():
         source.parts[part] = read_file(file, reading.fields, problems, reading.data_format)

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,36 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def write_together(folder: Path, writers: Mapping[str, Callable[[Path], None]]) -> None:
+    """Files of ``folder``, which is made if need be, by name: all of them are replaced, or none.
+
+    Each of ``writers`` fills a temporary file, in their order; all are on disk before the first is put in place.
+    Raises `StoreError`.
+    """
+    staged: list[tuple[Path, Path]] = []
+    name = ""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, write in writers.items():
+            handle, temporary = tempfile.mkstemp(prefix=f".{name}-", suffix=Path(name).suffix, dir=folder)
+            os.close(handle)
+            staged.append((Path(temporary), folder / name))
+            write(Path(temporary))
+            Path(temporary).chmod(0o644)
+            with open(temporary, "rb") as stream:
+                os.fsync(stream.fileno())
+        for temporary, target in staged:
+            os.replace(temporary, target)
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise StoreError(
+            f"{folder / name}: cannot be written: {reason}; files of an earlier run were left as they were"
+        ) from error
+    finally:
+        for temporary, _ in staged:
+            temporary.unlink(missing_ok=True)
+
+
 def write_text(path: Path, text: str) -> None:
     """Writes UTF-8 text atomically."""
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
@@ -51,7 +81,12 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: object) -> None:
     """Writes a JSON file for people to read, atomically."""
-    write_text(path, json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+    write_text(path, json_text(value))
+
+
+def json_text(value: object) -> str:
+    """JSON for people to read."""
+    return json.dumps(value, ensure_ascii=False, indent=2) + "\n"
 
 
 def read_json(path: Path, kind: type = dict) -> Any:

@@ -102,6 +102,13 @@ def test_another_run_is_refused(checkpoints):
     other = Checkpoints(checkpoints.folder, {"lr": 0.2, "data": "abc"})
     with pytest.raises(CheckpointError, match=r"other settings or data \(lr was 0.1, is 0.2\).*--fresh"):
         other.load()
+    with pytest.raises(CheckpointError, match="lr was 0.1, is 0.2"):
+        other.check()
+    checkpoints.save(2, snapshot(2))
+    (checkpoints.folder / "step-000000002.safetensors").write_bytes(b"")
+    with pytest.raises(CheckpointError, match="lr was 0.1, is 0.2"):
+        other.check()
+    checkpoints.check()
 
 
 def test_due_by_steps_and_by_time(tmp_path, monkeypatch):

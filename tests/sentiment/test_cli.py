@@ -93,6 +93,27 @@ def test_every_line_of_input_has_a_line_of_output(model_folder, capsys, monkeypa
     assert len(capsys.readouterr().out.splitlines()) == 5
 
 
+@pytest.mark.parametrize("road", ["file", "stdin"])
+def test_lines_that_are_not_utf8_are_read_as_in_training_and_told(model_folder, tmp_path, capsys, monkeypatch, road):
+    lines = ["good", "caf\xe9".encode("latin-1"), "好吃!".encode("gb18030"), "film"]
+    content = b"\n".join(line.encode() if isinstance(line, str) else line for line in lines)
+    file = tmp_path / "a.txt"
+    file.write_bytes(content)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+    more = ["--file", str(file)] if road == "file" else []
+    assert main(["predict", model_folder, "--format", "jsonl", *more]) == 0
+    told = capsys.readouterr()
+    assert [json.loads(line)["text"] for line in told.out.splitlines()] == ["good", "café", "好吃!", "film"]
+    name = file if road == "file" else "standard input"
+    assert f"1 line(s) were not UTF-8 and were read as latin-1, the first at {name}:2." in told.err
+    assert f"1 line(s) were not UTF-8 and were read as gb18030, the first at {name}:3." in told.err
+
+
+def test_an_argument_that_is_not_utf8(model_folder, capsys):
+    assert main(["predict", model_folder, "--format", "jsonl", "caf\udce9"]) == 0
+    assert json.loads(capsys.readouterr().out)["text"] == "caf\ufffd"
+
+
 def test_a_model_of_the_embedded_corpus_warns(tmp_path, capsys):
     run = str(tmp_path / "run")
     small = ["--corpus-size", "200", "--language", "zh", "--no-plots", *SMALL, "--epochs", "1"]

@@ -123,6 +123,13 @@ def test_evaluate_writes_what_compare_reads(model_folder, data, tmp_path, small_
     assert "other-told less model-told" in text and "other-told less model-told" in page.read_text()
 
 
+def test_evaluate_does_not_replace_the_report_of_a_training(model_folder, data, capsys):
+    before = sorted(path.name for path in model_folder.iterdir())
+    assert main(["evaluate", str(model_folder), str(data), "--report", str(model_folder)]) == 1
+    assert "is a model folder with the report of its training; choose another" in capsys.readouterr().err
+    assert sorted(path.name for path in model_folder.iterdir()) == before
+
+
 def run_folder(path, seed, accuracy=0.5, sha="a", **settings):
     """The least of a run that compare needs."""
     path.mkdir()

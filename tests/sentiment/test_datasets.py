@@ -103,8 +103,15 @@ def test_a_part_without_usable_rows(tmp_path):
     write(tmp_path / "train.tsv", rows("train", 20))
     write(tmp_path / "dev.tsv", rows("dev", 5))
     write(tmp_path / "test.tsv", [("", "no label")])
-    with pytest.raises(DataError, match="the test part holds no usable row"):
+    with pytest.raises(DataError, match=r"the test part holds no usable row \(1 row.*test.tsv:1: the label is empty"):
         load(tmp_path)
+
+
+def test_the_first_problems_stand_in_the_error(tmp_path):
+    file = tmp_path / "a.csv"
+    file.write_text("words\nfine\n")
+    with pytest.raises(DataError, match=r"no usable row \(2 row.* not be read: .*a.csv:1: expected a label"):
+        load(file)
 
 
 def test_load_part(tmp_path):

@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from fused_lstm.sentiment import loop
+from fused_lstm.sentiment.checkpoints import CheckpointError
 from fused_lstm.sentiment.datasets import DataOptions, ReadingOptions, embedded_dataset, load_dataset
 from fused_lstm.sentiment.examples import RowProblems
 from fused_lstm.sentiment.experiment import run
@@ -49,7 +51,11 @@ def test_everything_is_written_and_said(easy, tmp_path):
     }
     assert report.plots == ["curves.png", "confusion.png", "calibration.png"]
     assert report.baselines[0].parts["test"].accuracy == 1.0
-    assert said[0] == f"Data: {easy.name}: train {len(easy.train)}, dev {len(easy.dev)}, test {len(easy.test)}"
+    told = []
+    for part in ("train", "dev", "test"):
+        labels = [example.label for example in getattr(easy, part)]
+        told.append(f"{part} {len(labels)} (bad: {labels.count('bad')}, good: {labels.count('good')})")
+    assert said[0] == f"Data: {easy.name}: {', '.join(told)}"
     assert [line[:8] for line in said if line.startswith("epoch")] == ["epoch  1", "epoch  2", "epoch  3"]
 
 
@@ -81,3 +87,23 @@ def test_nothing_is_trained_if_it_could_not_be_stored(easy, tmp_path, monkeypatc
         run(easy, quick(), tmp_path / "run", said.append)
     assert said == []
 
+
+def test_a_refused_command_changes_nothing_of_an_unfinished_run(easy, tmp_path, monkeypatch):
+    steps, step = iter(range(5)), loop.Loop._train_on
+
+    def interrupted(self, batch):
+        if next(steps, None) is None:
+            raise KeyboardInterrupt
+        return step(self, batch)
+
+    folder = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.Loop, "_train_on", interrupted)
+        run(easy, quick(checkpoint_steps=2), folder, lambda line: None)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    with pytest.raises(CheckpointError, match=r"lr was 0\.02, is 0\.1"):
+        run(easy, quick(checkpoint_steps=2, lr=0.1), folder, lambda line: None)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    said: list[str] = []
+    run(easy, quick(checkpoint_steps=2), folder, said.append)
+    assert any(line.startswith("This run was continued at step ") for line in said)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fused_lstm.sentiment.examples import DataError, RowProblems
-from fused_lstm.sentiment.folders import find_part_files, read_class_tree
+from fused_lstm.sentiment.folders import class_tree_files, find_part_files, read_class_tree
 
 
 def grow(root: Path, files: dict[str, str]) -> Path:
@@ -64,3 +64,12 @@ def test_classes_without_parts_are_training_data(tmp_path):
 
 def test_empty_folder(tmp_path):
     assert read_class_tree(tmp_path, RowProblems()) == {}
+
+
+def test_texts_without_a_class(tmp_path):
+    files = {"train/pos/1.txt": "fine", "train/unsup/2.txt": "unknown", "train/urls_pos.txt": "an address"}
+    grow(tmp_path, files)
+    for folder, texts in ((tmp_path, ["fine", "unknown"]), (tmp_path / "train" / "unsup", ["unknown"])):
+        parts = read_class_tree(folder, RowProblems(), optional=True)
+        assert [e.text for e in parts["train"]] == texts
+        assert len(class_tree_files(folder, optional=True)) == len(texts)

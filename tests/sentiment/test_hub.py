@@ -8,7 +8,7 @@ import pytest
 
 from fused_lstm.sentiment import hub
 from fused_lstm.sentiment.data_options import DataOptions, ReadingOptions
-from fused_lstm.sentiment.datasets import load_dataset
+from fused_lstm.sentiment.datasets import load_dataset, load_part
 from fused_lstm.sentiment.examples import DataError, RowProblems
 from fused_lstm.sentiment.readers import Fields
 
@@ -42,6 +42,15 @@ def test_a_saved_folder(tmp_path, parts):
     assert dataset.train[1][:2] == ("positive", "a 1")
     assert dataset.notes == ["Not used: unsupervised."]
     assert len(load(f"file://{tmp_path / 'saved'}").train) == 8
+
+
+def test_parts_without_labels_are_texts(tmp_path, parts):
+    parts["unsupervised"] = rows("d", 2, hidden=True)
+    parts.save_to_disk(tmp_path / "saved")
+    problems = RowProblems()
+    texts = load_part(tmp_path / "saved", "train", ReadingOptions(labels_optional=True), problems)
+    assert [e.text for e in texts] == [*(f"a {i}" for i in range(8)), "d 0", "d 1"]
+    assert problems.count == 0
 
 
 def test_a_single_saved_set_is_divided(tmp_path):

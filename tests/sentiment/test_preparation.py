@@ -39,6 +39,8 @@ def test_the_same_as_in_memory(easy_tsv, tmp_path, drop, kind):
     problems = RowProblems()
     memory = load_dataset(DataOptions(data=str(easy_tsv), drop_duplicates=drop), ReadingOptions(), problems)
     prepared = open_prepared(tmp_path / "out")
+    opened = open_dataset(DataOptions(data=str(tmp_path / "out")), ReadingOptions(), RunOptions().corpus)
+    assert opened.counts() == memory.counts() and "bad: " in memory.counts()
     assert prepared.classes == memory.classes
     assert index["notes"] == memory.notes + problems.lines()
     vocabulary = learn_vocabulary((e.text for e in memory.train), tokens)
@@ -78,6 +80,22 @@ def test_numbers_as_labels(tmp_path):
     assert "a.tsv:61: expected a number as the label, found 'good'" in index["notes"][-1]
 
 
+def test_continuous_numbers_are_refused_with_the_reason(tmp_path):
+    (tmp_path / "a.tsv").write_text("".join(f"{i / 7}\ttext {i}\n" for i in range(60)))
+    data, reading = DataOptions(data=str(tmp_path / "a.tsv")), ReadingOptions(numeric_labels=True)
+    message = r"the dev part holds no usable row: \d+ dev row\(s\) were left out: train has no such label .*round them"
+    with pytest.raises(DataError, match=message):
+        load_dataset(data, reading, RowProblems())
+    with pytest.raises(DataError, match=message):
+        run(tmp_path / "a.tsv", tmp_path / "out", numeric=True)
+    (tmp_path / "a.tsv").write_text("".join(f"{i / 7}\ttext {i}\n" for i in range(1300)))
+    message = r"ratings of at most 1,000 different values, found 1,\d+ in 1,\d+ training rows; round them"
+    with pytest.raises(DataError, match=message):
+        load_dataset(data, reading, RowProblems())
+    with pytest.raises(DataError, match=message):
+        run(tmp_path / "a.tsv", tmp_path / "out", numeric=True)
+
+
 def test_train_and_evaluate_on_it(easy_tsv, tmp_path, capsys):
     out, model = tmp_path / "out", tmp_path / "model"
     assert main(["prepare", "--data", str(easy_tsv), "--into", str(out), "--min-count", "1"]) == 0
@@ -111,8 +129,19 @@ def test_ratings_from_file_to_evaluation(tmp_path, capsys):
     assert main(["train", "--data", str(tmp_path / "a.tsv"), "--output", run_folder, *small]) == 0
     assert "a.tsv:81: expected a number as the label, found 'good'" in capsys.readouterr().out
     assert json.loads((Path(run_folder) / "config.json").read_text())["classes"] == ["0", "1", "2", "3", "4"]
-    assert main(["evaluate", run_folder, str(tmp_path / "a.tsv")]) == 0
-    assert "1 row(s) could not be read" in capsys.readouterr().err
+    report = tmp_path / "report"
+    assert main(["evaluate", run_folder, str(tmp_path / "a.tsv"), "--report", str(report)]) == 0
+    told = capsys.readouterr()
+    assert "1 row(s) could not be read" in told.err
+    mse = json.loads((report / "metrics.json").read_text())["parts"]["test"]["ratings"]["mse"]
+    assert told.out.startswith("| MSE ") and f"| {mse:.4f} |" in told.out.splitlines()[2]
+    assert "alibration" not in told.out
+    assert main(["predict", run_folder, "--format", "tsv", "--html", str(tmp_path / "p.html"), "very fine"]) == 0
+    header, row = (line.split("\t") for line in capsys.readouterr().out.splitlines())
+    assert header == ["label", "probability", "text", "0", "1", "2", "3", "4", "rating"]
+    page = (tmp_path / "p.html").read_text()
+    assert "adds to the predicted number" in page and "log-odds" not in page
+    assert f"{float(row[-1]):.3f}, nearest label {row[0]}" in page
 
 
 def test_a_folder_is_replaced_only_by_a_whole_one(easy_tsv, tmp_path, monkeypatch):

@@ -50,9 +50,44 @@ def test_byte_order_mark(tmp_path):
     assert read(tmp_path / "b.jsonl", b'\xef\xbb\xbf{"label": 1, "text": "a"}\n')[0] == [("1", "a")]
 
 
-@pytest.mark.parametrize("header", ["label\ttext", "Sentiment\tReview", "label\tanything"])
+@pytest.mark.parametrize("header", ["label\ttext", "Sentiment\tReview", "label\tanything", "stars\tbody", "x\tText"])
 def test_tsv_header(tmp_path, header):
     assert read(tmp_path / "a.tsv", f"{header}\npos\ta\n")[0] == [("pos", "a")]
+
+
+@pytest.mark.parametrize(
+    "rows", [[("1", "review")], [("review", "a text of some length is no name")], [("4", "score")], [("a", "b")]]
+)
+def test_data_that_looks_like_a_header_stays_data(tmp_path, rows):
+    assert read(tmp_path / "a.tsv", "".join(f"{label}\t{text}\n" for label, text in rows))[0] == rows
+
+
+def test_a_header_of_ratings(tmp_path):
+    assert read(tmp_path / "a.csv", "text,rating\nfine,4.5\n", numeric=True)[0] == [("4.5", "fine")]
+    assert read(tmp_path / "b.csv", "text,score,label\nfine,9,pos\n")[0] == [("pos", "fine")]
+    with pytest.raises(DataError, match=r"expected a column named 'text' or .* it has 'id', 'stars', 'said'.*--text-f"):
+        read(tmp_path / "c.tsv", "id\tstars\tsaid\n1\t5\tfine\n")
+
+
+def test_one_class_for_a_number_of_either_type(tmp_path):
+    content = '{"label": 1, "text": "a"}\n{"label": 1.0, "text": "b"}\n{"label": NaN, "text": "c"}\n'
+    assert read(tmp_path / "a.jsonl", content) == ([("1", "a"), ("1", "b")], ["3: the label is empty"])
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "texts"),
+    [
+        ("a.txt", "one text\n\nanother, with a comma\n0\twith a label\n", ["one text", "another, with a comma", None]),
+        ("a.csv", 'text\n"a, b"\nc\n', ["a, b", "c"]),
+        ("a.csv", "id,text\n7,a\n8,b\n", ["a", "b"]),
+        ("a.csv", "only\ntexts\n", ["only", "texts"]),
+        ("a.jsonl", '{"text": "a"}\n{"text": "b", "label": null}\n{"text": "c", "label": 1}\n', ["a", "b", "c"]),
+    ],
+)
+def test_texts_without_labels(tmp_path, name, content, texts):
+    texts = ["with a label" if text is None else text for text in texts]
+    rows, bad = read(tmp_path / name, content, optional=True)
+    assert ([text for _, text in rows], bad) == (texts, [])
 
 
 def test_header_decides_the_columns(tmp_path):
@@ -87,10 +122,25 @@ def test_csv(tmp_path):
 def test_bad_csv_rows_are_named_by_their_first_line(tmp_path):
     content = '1,"two\nlines"\n0,a,b\n1\n"x"y,z\n1,fine\n0,"never closed\n1,swallowed\n'
     rows, bad = read(tmp_path / "a.csv", content)
-    assert rows == [("1", "two\nlines"), ("1", "fine")]
+    assert rows == [("1", "two\nlines"), ("1", "fine"), ("1", "swallowed")]
     assert [message.split(":")[0] for message in bad] == ["3", "4", "5", "7"]
     assert "found 3" in bad[0]
     assert "unexpected end of data" in bad[3]
+
+
+@pytest.mark.parametrize("later", ["", '250,"a proper text, quoted"\n'])
+def test_a_stray_quote_costs_its_line_alone(tmp_path, later):
+    rows = [f"{i},text {i}\n" for i in range(400)]
+    rows[6] = '6,"text 6\n'
+    rows[250] = later or rows[250]
+    read_rows, bad = read(tmp_path / "a.csv", "".join(rows))
+    assert [int(label) for label, _ in read_rows] == [i for i in range(400) if i != 6]
+    assert len(bad) == 1 and bad[0].startswith("7: not a CSV row, this line was left out: ")
+
+
+def test_long_csv_texts(tmp_path):
+    text = "long " * 30_000
+    assert read(tmp_path / "a.csv", f'1,"{text}"\n0,short\n') == ([("1", text.strip()), ("0", "short")], [])
 
 
 def test_csv_with_semicolons(tmp_path):
@@ -105,8 +155,11 @@ def test_columns_by_number(tmp_path):
 
 
 def test_numeric_labels(tmp_path):
-    rows, bad = read(tmp_path / "a.tsv", "4.0\ta\n1e0\tb\ngood\tc\nnan\td\n2.5\te\n", numeric=True)
-    assert rows == [("4", "a"), ("1", "b"), ("2.5", "e")]
+    content = "4.0\ta\n1e0\tb\ngood\tc\nnan\td\n2.5\te\n1234567.5\tf\n-0.0\tg\n3.3333333\th\n"
+    rows, bad = read(tmp_path / "a.tsv", content, numeric=True)
+    assert rows == [
+        ("4", "a"), ("1", "b"), ("2.5", "e"), ("1234567.5", "f"), ("0", "g"), ("3.3333333", "h")
+    ]  # fmt: skip
     assert bad == ["3: expected a number as the label, found 'good'", "4: expected a number as the label, found 'nan'"]
 
 
@@ -121,6 +174,19 @@ def test_jsonl(tmp_path):
     rows, bad = read(tmp_path / "a.jsonl", content)
     assert rows == [("1", "fine"), ("pos", "well"), ("true", "x"), ("0.5", "y")]
     assert not bad
+
+
+def test_halves_of_surrogate_pairs_are_replaced_and_counted(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"label": 1, "text": "cut \\ud83d"}\n{"label": "x\\udc00", "text": "whole \\ud83d\\ude00"}\n')
+    problems = RowProblems()
+    rows = [(e.label, e.text) for e in read_file(path, Fields(), problems)]
+    assert rows == [("1", "cut \ufffd"), ("x\ufffd", "whole \U0001f600")]
+    assert problems.lines() == [
+        f"2 row(s) held halves of surrogate pairs, replaced by U+FFFD, the first at {path}:1."
+    ]
+    with pytest.raises(DataError, match=r"a\.jsonl:1: half of a surrogate pair"):
+        list(read_file(path, Fields(), RowProblems(strict=True)))
 
 
 def test_bad_jsonl_rows(tmp_path):

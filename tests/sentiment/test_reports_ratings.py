@@ -12,10 +12,11 @@ import torch
 from torch import nn
 
 from fused_lstm.sentiment.answers import Writer
+from fused_lstm.sentiment.batches import NumberedTexts
 from fused_lstm.sentiment.datasets import Dataset
 from fused_lstm.sentiment.examples import Example
 from fused_lstm.sentiment.options import RunOptions
-from fused_lstm.sentiment.predictor import explain_texts, predict_texts
+from fused_lstm.sentiment.predictor import explain_texts, predict_ratings, predict_texts
 from fused_lstm.sentiment.reports.card import model_card
 from fused_lstm.sentiment.reports.comparison import Comparison
 from fused_lstm.sentiment.reports.comparison_views import comparison_text
@@ -24,7 +25,7 @@ from fused_lstm.sentiment.reports.reporting import report_run
 from fused_lstm.sentiment.reports.run_page import run_page
 from fused_lstm.sentiment.store import StoredModel
 from fused_lstm.sentiment.tokens import Vocabulary
-from fused_lstm.sentiment.training import TrainResult
+from fused_lstm.sentiment.training import EVALUATION_TOKENS, EpochMetrics, TrainResult
 
 CLASSES = ("1", "2", "3.5")
 WORDS = {"bad": 1.2, "fair": 2.1, "good": 3.2}
@@ -68,6 +69,20 @@ def test_numbers_of_a_part(rater):
     assert [m["text"] for m in mistakes] == [rows[i].text for i in far]
 
 
+def test_batches_are_bounded_and_go_where_the_model_is():
+    class Elsewhere(nn.Linear):
+        """On a device that computes nothing."""
+
+        def forward(self, tokens, lengths, raw=False):
+            assert {tokens.device.type, lengths.device.type} == {"meta"}
+            assert tokens.numel() <= EVALUATION_TOKENS or len(tokens) == 1
+            return torch.ones(len(tokens), 1)
+
+    lengths = [EVALUATION_TOKENS // 3] * 7 + [5]
+    texts = NumberedTexts([[2] * length for length in lengths], [0] * 8)
+    assert predict_ratings(Elsewhere(1, 1, device="meta"), texts).tolist() == [1] * 8
+
+
 def test_predictions_and_explanations(rater):
     (told,) = predict_texts(rater, ["good good bad"])
     number = (3.2 * 2 + 1.2) / 3
@@ -79,6 +94,16 @@ def test_predictions_and_explanations(rater):
     stream = io.StringIO()
     Writer(CLASSES, "jsonl", stream)(told)
     assert json.loads(stream.getvalue())["rating"] == pytest.approx(number)
+
+
+def test_the_loss_of_ratings_is_a_squared_error(rater, tmp_path):
+    rows = examples(60)
+    dataset = Dataset("stars", rows[:40], rows[40:50], rows[50:])
+    history = [EpochMetrics(1, 0.5, 0.4, 0.6, 0.5, 1.0, 10.0)]
+    options = RunOptions().set(plots=False, baseline=False)
+    report = report_run(rater, dataset, options, TrainResult(history, 1), tmp_path)
+    page = run_page(report.as_dict())
+    assert "squared error" in page and "cross-entropy" not in page and "Dev, nearest label" in page
 
 
 def test_report_shows_errors_and_the_ridge_regression(rater, tmp_path):
@@ -94,5 +119,15 @@ def test_report_shows_errors_and_the_ridge_regression(rater, tmp_path):
     for text in (report.text(), run_page(told), model_card(told)):
         for piece in (f"{ours:.4f}", f"{theirs:.4f}", "ridge regression", "paired bootstrap"):
             assert piece in text
+    mse = told["parts"]["test"]["ratings"]["mse"]
+    page = run_page(told)
+    assert page.index("test MSE") < page.index("Nearest label")
+    assert "test accuracy</span>" not in page and "cross-entropy" not in page and "alibration" not in page
+    mistake = told["parts"]["test"]["mistakes"][0]
+    title = f"{mistake['rating']:.3f} (nearest label {mistake['predicted']}, in truth {mistake['true']})"
+    for text in (report.text(), page):
+        assert "Largest errors" in text and "Surest" not in text and title in text
+    head = model_card(told).split("---")[1]
+    assert f"{{type: mse, value: {mse:.6f}}}" in head and "pearsonr" in head and "accuracy" not in head
     text = comparison_text(Comparison.of([tmp_path / "a", tmp_path / "b"]))
     assert "| MSE" in text and f"{ours:.4f}" in text

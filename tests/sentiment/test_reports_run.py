@@ -142,7 +142,7 @@ def test_page_is_whole_and_refers_to_nothing():
     assert read.outside == [] and read.headless == 0
     assert "url(" not in text and "@import" not in text
     pieces = ["some <data>", "90.00%", "82.6 to 94.5", "+30.00", "the linear one", "A leak.", "fine | film", "30/40"]
-    pieces += ["<b>bad</b>", "good (0.900), in truth bad", "hidden", "321"]
+    pieces += ["<b>bad</b>", "good (0.900, in truth bad)", "hidden", "321"]
     assert [piece for piece in pieces if piece not in read.words] == []
     assert 'class="against"' in text and 'class="for"' in text
     assert text.count("<svg") == 5

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import sys
+from itertools import count
 
 import pytest
+import safetensors.torch
 import torch
 from safetensors.torch import save_file
 
-from fused_lstm.sentiment import model_folder, stored_files
+from fused_lstm.sentiment import stored_files
 from fused_lstm.sentiment.model_folder import CONFIG, VOCABULARY, WEIGHTS, prepare_folder
 from fused_lstm.sentiment.store import CLASSIFIER, load, save
 from fused_lstm.sentiment.stored_files import StoreError, write_text
+from fused_lstm.sentiment.tokens import Vocabulary
 
 
 @pytest.fixture
@@ -68,15 +73,51 @@ def test_changed_file(folder, name):
         load(folder, "torch")
 
 
-def test_writing_that_was_cut_short_is_noticed(folder, small_model, monkeypatch):
+@pytest.mark.parametrize("file", [0, 1, 2])
+def test_a_full_disk_leaves_the_earlier_model(folder, small_model, monkeypatch, file):
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
     torch.nn.init.zeros_(small_model.network.output.weight)
+    sync, synced = os.fsync, count()
 
-    def fail(*_):
-        raise OSError("no space left")
+    def full(handle):
+        if next(synced) == file:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StoreError, match="cannot be written: No space left on device; files of an earlier run"):
+        save(folder, small_model.network, small_model.vocabulary, small_model.settings)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("words", "error"), [(["\ud800"], "surrogates not allowed"), (["good"], "I/O error: No space left")]
+)
+def test_what_cannot_be_stored_leaves_the_earlier_model(folder, small_model, monkeypatch, words, error):
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    def full(weights, path):
+        raise safetensors.SafetensorError("I/O error: No space left on device (os error 28)")
+
+    if words == ["good"]:
+        monkeypatch.setattr(safetensors.torch, "save_file", full)
+    with pytest.raises(StoreError, match=error):
+        save(folder, small_model.network, Vocabulary(words), small_model.settings)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_replacing_that_was_cut_short_is_noticed(folder, small_model, monkeypatch):
+    torch.nn.init.zeros_(small_model.network.output.weight)
+    replace, calls = os.replace, count()
+
+    def killed(source, target):
+        if next(calls):
+            raise KeyboardInterrupt
+        replace(source, target)
 
     with monkeypatch.context() as patch:
-        patch.setattr(model_folder, "write_json", fail)
-        with pytest.raises(OSError, match="no space left"):
+        patch.setattr(os, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
             save(folder, small_model.network, small_model.vocabulary, small_model.settings)
     with pytest.raises(StoreError, match="does not belong"):
         load(folder, "torch")

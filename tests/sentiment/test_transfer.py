@@ -10,11 +10,14 @@ import torch
 
 from fused_lstm.sentiment.checkpoints import Checkpoints
 from fused_lstm.sentiment.cli import main
+from fused_lstm.sentiment.datasets import DataOptions, ReadingOptions, load_dataset
+from fused_lstm.sentiment.examples import RowProblems
 from fused_lstm.sentiment.language_model import LanguageModelConfig
 from fused_lstm.sentiment.language_model_store import load_language_model
 from fused_lstm.sentiment.loop import Loop
 from fused_lstm.sentiment.model import ModelConfig, SentimentClassifier
 from fused_lstm.sentiment.predictor import number_examples
+from fused_lstm.sentiment.pretrain_run import gather_texts
 from fused_lstm.sentiment.store import load
 from fused_lstm.sentiment.tokens import Vocabulary, tokenize
 from fused_lstm.sentiment.train_settings import ClassifierTraining
@@ -62,6 +65,19 @@ def test_texts_of_dev_and_test_are_not_learnt(folders, capsys, tmp_path):
     assert f"Data: {2 * (240 - dev_and_test):,} texts" in said
 
 
+def test_more_texts_need_no_labels_but_must_be_there(folders, tmp_path, capsys):
+    dataset = load_dataset(DataOptions(data=str(folders / "easy.tsv")), ReadingOptions(), RowProblems())
+    for name, line in (("a.txt", "nothing but text {}"), ("a.jsonl", '{{"text": "nothing but text {}"}}')):
+        more = tmp_path / name
+        more.write_text("".join(line.format(i) + "\n" for i in range(9)))
+        texts, _ = gather_texts(dataset, str(more), ReadingOptions(), print)
+        assert texts[-9:] == [f"nothing but text {i}" for i in range(9)]
+    more.write_text('{"words": "no text"}\n')
+    words = ["--data", str(folders / "easy.tsv"), "--more-texts", str(more), *LM, "--output", str(tmp_path / "lm")]
+    assert main(["pretrain", *words]) == 1
+    assert f"{more}:1: no text field; the fields are 'words'" in capsys.readouterr().err
+
+
 def test_classifiers_start_from_them_and_are_averaged(folders, capsys, tmp_path):
     runs = []
     for name in ("forward", "backward"):
@@ -73,11 +89,42 @@ def test_classifiers_start_from_them_and_are_averaged(folders, capsys, tmp_path)
         model.network.config, backwards=True, hidden=12, last_hidden=10, layers=2, bidirectional=False
     )
     capsys.readouterr()
-    told = tmp_path / "told.json"
-    assert main(["ensemble", *runs, "--data", str(folders / "easy.tsv"), "--json", str(told)]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert [line.split("  ")[-1] for line in lines] == [*runs, "mean of all"]
+    told, report = tmp_path / "told.json", tmp_path / "report"
+    data = tmp_path / "more.tsv"
+    data.write_text((folders / "easy.tsv").read_text() + "superb\ta label that no model knows\n", encoding="utf-8")
+    words = ["ensemble", *runs, "--data", str(data), "--json", str(told)]
+    assert main([*words, "--report", str(report)]) == 0
+    said = capsys.readouterr()
+    assert [line.split("  ")[-1] for line in said.out.splitlines()[:3]] == [*runs, "mean of all"]
+    assert "1 row(s) with labels the model does not know were left out" in said.err
     assert json.loads(told.read_text())["ensemble"]["accuracy"] > 0.9
+    metrics = json.loads((report / "metrics.json").read_text())
+    assert metrics["parts"]["test"]["accuracy"] == json.loads(told.read_text())["ensemble"]["accuracy"]
+    assert metrics["settings"]["models"] == 2 and metrics["data"]["counts"] == {"test": 240}
+    assert main(["evaluate", runs[0], str(data), "--report", str(tmp_path / "alone")]) == 0
+    assert main(["compare", str(tmp_path / "alone"), str(report)]) == 0
+    assert "report less alone" in capsys.readouterr().out
+    assert main([*words, "--report", runs[0]]) == 1
+    assert "is a model folder with the report of its training" in capsys.readouterr().err
+
+
+def test_rating_models_together(capsys, tmp_path):
+    (tmp_path / "a.tsv").write_text("".join(f"{i % 5}.0\t{'very ' * (i % 5)}fine {i}\n" for i in range(80)))
+    runs = [str(tmp_path / seed) for seed in ("1", "2")]
+    words = ["train", "--data", str(tmp_path / "a.tsv"), "--regression", "--hidden", "4", "--epochs", "1", *QUIET]
+    for run in runs:
+        assert main([*words, "--seed", run[-1], "--output", run]) == 0
+    for name, more in (("together", runs), ("alone", runs[:1])):
+        told = str(tmp_path / f"{name}.json")
+        assert main(["ensemble", *more, "--data", str(tmp_path / "a.tsv"), "--json", told]) == 0
+        assert capsys.readouterr().out.splitlines()[-1].startswith("MSE ")
+    together, alone = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("together", "alone"))
+    assert together["ensemble"]["count"] == 80
+    assert together["ensemble"]["ratings"]["mse"] < max(m["ratings"]["mse"] for m in together["models"].values())
+    (single,) = alone["models"].values()
+    assert alone["ensemble"]["ratings"] == single["ratings"]
+    for value in ("accuracy", "loss"):
+        assert alone["ensemble"][value] == pytest.approx(single[value])
 
 
 def test_ensembles_of_other_classes_and_foreign_folders_are_refused(folders, capsys, tmp_path):

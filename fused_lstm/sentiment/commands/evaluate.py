@@ -9,25 +9,20 @@ from pathlib import Path
 
 from ..data_help import DATA_HELP
 from ..datasets import ReadingOptions, load_part
-from ..examples import DataError, Example, RowProblems
+from ..examples import RowProblems
 from ..machine import MachineOptions
 from ..reports import words
-from ..reports.files import write_file, write_files
+from ..reports.evaluation import FILES, refuse_model_folder, with_known_labels, write_evaluation
+from ..reports.files import write_file
 from ..reports.measure import measure
-from ..reports.outcomes import PREDICTIONS, rows_text
-from ..reports.run_page import PAGE, run_page
-from ..reports.run_report import METRICS, DataFacts, evaluation_metrics
-from ..reports.run_text import REPORT, confusion_table, run_text
+from ..reports.run_text import confusion_table
 from ..reports.tables import table
 from ..settings import build, setting
 from ..splits import DEV, TEST, TRAIN
-from ..store import StoredModel, load
+from ..store import load
 
 SUMMARY = "measure a stored model on labelled texts"
-DETAILS = (
-    f"{DATA_HELP}\n--report writes {METRICS}, {REPORT}, {PAGE} and {PREDICTIONS}; compare takes them like those of a "
-    "run."
-)
+DETAILS = f"{DATA_HELP}\n--report writes {', '.join(FILES)}; compare takes them like those of a run."
 
 
 @dataclass(frozen=True)
@@ -52,38 +47,31 @@ def run(arguments: argparse.Namespace) -> int:
     options, reading = build(EvaluateOptions, arguments), build(ReadingOptions, arguments)
     machine = build(MachineOptions, arguments)
     machine.apply()
+    refuse_model_folder(options.report)
     model = load(Path(arguments.model), machine.lstm)
     reading = replace(reading, numeric_labels=model.settings.model.regression)
     problems = RowProblems(reading.strict)
     examples = load_part(arguments.data, options.part, reading, problems)
     notes = problems.lines()
-    examples = _with_known_labels(examples, model, arguments.data, notes)
+    examples = with_known_labels(examples, model.settings.classes, arguments.data, notes)
     for line in notes:
         print(line, file=sys.stderr)
     result = measure(model, examples)
     told = result.as_dict()
+    if result.ratings:
+        print(table(words.RATING_HEADER[2:], [words.rating_cells(told["ratings"])]), end="\n\n")
+        print(f"{words.mean_words(told)}\n\n{words.NEAREST}", end="\n\n")
     header = ("accuracy %", "95 % interval", "macro F1", "texts")
     print(table(header, [words.accuracy_cells(told)]), end="\n\n")
     print(table(words.CLASS_HEADER, words.class_rows(told)), end="\n\n")
     print(confusion_table(told), end="\n\n")
-    print(f"{words.calibration_words(told)}\n\n{words.speed_words(told)}.")
+    if not result.ratings:
+        print(words.calibration_words(told), end="\n\n")
+    print(f"{words.speed_words(told)}.")
     if options.json:
         write_file(Path(options.json), {"model": arguments.model, "data": arguments.data, **told})
     if options.report:
-        facts = DataFacts.of_parts(arguments.data, {TEST: examples}, notes)
-        metrics = evaluation_metrics(f"{arguments.model} on {arguments.data}", facts, model, result)
-        rows = rows_text(result.outcomes.rows(TEST))
-        files = {METRICS: metrics, REPORT: run_text(metrics), PAGE: run_page(metrics), PREDICTIONS: rows}
-        write_files(Path(options.report), files)
-        print(f"Written to {options.report}: {', '.join(files)}")
+        title = f"{arguments.model} on {arguments.data}"
+        write_evaluation(Path(options.report), title, arguments.data, examples, notes, [model], result)
+        print(f"Written to {options.report}: {', '.join(FILES)}")
     return 0
-
-
-def _with_known_labels(examples: list[Example], model: StoredModel, data: str, notes: list[str]) -> list[Example]:
-    known = [example for example in examples if example.label in model.settings.classes]
-    if not known:
-        found = ", ".join(sorted({example.label for example in examples})[:5]) or "no row at all"
-        raise DataError(f"{data}: no row has a label of the model ({', '.join(model.settings.classes)}); found {found}")
-    if len(known) < len(examples):
-        notes.append(f"{len(examples) - len(known)} row(s) with labels the model does not know were left out")
-    return known

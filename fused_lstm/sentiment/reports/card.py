@@ -38,20 +38,26 @@ for prediction in predict_texts(model, ["a text"]):
 The folder holds tensors (`model.safetensors`) and JSON; checksums tie them together, and loading unpickles nothing."""
 
 
+_ANSWER = "prediction.label, prediction.probability"
+_RATING = "prediction.rating, prediction.label"  # the number, and the label nearest to it
+
+
 def model_card(metrics: dict[str, Any]) -> str:
     """The card of the model that ``metrics`` tells about."""
     data, test = metrics["data"], metrics["parts"]["test"]
     classes, rows = test["confusion"]["classes"], words.rating_rows(metrics)
+    gives = "predicts a number for a text and tells the nearest of" if rows else "gives a text one of"
+    parameters = metrics["environment"].get("parameters", 0)
     sections = [
         _head(metrics),
-        f"# Sentiment classifier trained on {data['name']}",
+        f"# Sentiment {'ratings' if rows else 'classifier'} trained on {data['name']}",
         "",
-        f"An LSTM classifier of {metrics['environment'].get('parameters', 0):,} parameters that gives a text one of "
-        f"{len(classes)} labels: {', '.join(classes)}.",
+        f"An LSTM {'regressor' if rows else 'classifier'} of {parameters:,} parameters that {gives} {len(classes)} "
+        f"labels: {words.listed(classes)}.",
         "",
         "## Use",
         "",
-        _USE,
+        _USE.replace(_ANSWER, _RATING) if rows else _USE,
         "",
         "## Data",
         "",
@@ -59,11 +65,11 @@ def model_card(metrics: dict[str, Any]) -> str:
         "",
         "## Results",
         "",
-        *([table(words.RATING_HEADER, rows), "", words.rating_words(metrics), ""] if rows else []),
+        *([table(words.RATING_HEADER, rows), "", words.rating_words(metrics), "", words.NEAREST, ""] if rows else []),
         table(words.ACCURACY_HEADER, words.accuracy_rows(metrics)),
         "",
         *(f"- {line}" for line in words.differences(metrics, "test")),
-        f"- {words.calibration_words(test)}",
+        *([] if rows else [f"- {words.calibration_words(test)}"]),
         f"- {words.speed_words(test)} on {metrics['environment'].get('threads', '?')} thread(s).",
         "",
         "The dev part chose the epoch, so its row is flattering; nothing was chosen on the others.",
@@ -85,7 +91,11 @@ def model_card(metrics: dict[str, Any]) -> str:
 def _head(metrics: dict[str, Any]) -> str:
     test = metrics["parts"]["test"]
     name = json.dumps(metrics["data"]["name"], ensure_ascii=False)
-    scores = [("accuracy", test["accuracy"]), ("f1", test["macro"]["f1"])]
+    if told := test.get("ratings"):
+        scores = [("mse", told["mse"]), ("mae", told["mae"]), ("pearsonr", told["pearson"])]
+        scores.append(("spearmanr", told["spearman"]))
+    else:
+        scores = [("accuracy", test["accuracy"]), ("f1", test["macro"]["f1"])]
     lines = [
         "---",
         "library_name: fused_lstm",
@@ -106,7 +116,7 @@ def _head(metrics: dict[str, Any]) -> str:
 
 def _data(metrics: dict[str, Any]) -> str:
     data = metrics["data"]
-    names = sorted({label for labels in data["labels"].values() for label in labels})
+    names = words.label_columns(data)
     rows = [
         (part, f"{count:,}", *(f"{data['labels'][part].get(name, 0):,}" for name in names), data["sha256"][part])
         for part, count in data["counts"].items()
@@ -118,13 +128,18 @@ def _data(metrics: dict[str, Any]) -> str:
 
 def _limits(metrics: dict[str, Any]) -> list[str]:
     data, test = metrics["data"], metrics["parts"]["test"]
+    most = max(band["to"] for band in test["by_length"])
+    longest = f"The longest test text had {most:,} tokens as the model reads them."
     lines = [_EMBEDDED_LIMIT] if data["embedded"] else [
         "For texts of the kind it was trained on. Other subjects, lengths, dialects or languages: measure first, with "
         "`evaluate` on labelled texts of your own.",
-        "Not for decisions about people. Probabilities are as reliable as the calibration above says, on such texts.",
+        "Not for decisions about people.",
     ]
+    if words.is_rated(metrics):
+        lines.append("Predicted numbers are not held within the range of the labels.")
+        return [*lines, longest]
+    if not data["embedded"]:
+        lines.append("Probabilities are as reliable as the calibration above says, on such texts.")
     name, scores = min(test["per_class"].items(), key=lambda entry: entry[1]["recall"])
     lines.append(f"Weakest class on test: {name}, recall {scores['recall']:.2%} on {scores['support']:,} texts.")
-    longest = max(test["by_length"], key=lambda band: band["to"])
-    lines.append(f"The longest test text had {longest['to']:,} tokens as the model reads them.")
-    return lines
+    return [*lines, longest]

@@ -54,9 +54,10 @@ def _curves(told: Comparison) -> list[str]:
                 series[chart][run.name] = found[chart][name]
     if not any(series.values()):
         return []
+    loss = " or ".join(dict.fromkeys(words.loss_name("ratings" in run.test) for run in told.runs))
     charts = [
         (line_chart("Dev accuracy by epoch", series["dev"], "epoch", "", percent=True), "Dev accuracy"),
-        (line_chart("Dev loss by epoch", series["loss"], "epoch", "cross-entropy (nats)"), "Dev loss"),
+        (line_chart("Dev loss by epoch", series["loss"], "epoch", loss), "Dev loss"),
     ]
     return [page.heading("Curves"), page.charts(charts)]
 

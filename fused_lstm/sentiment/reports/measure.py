@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from ..examples import Example
+from ..highlight import Piece
 from ..metrics import Evaluation
 from ..predictor import explain_texts, number_examples, predict_ratings, predicts_ratings
 from ..store import StoredModel
@@ -92,20 +93,63 @@ def measure(model: StoredModel, examples: Sequence[Example], mistakes: int = MIS
     )
     ratings = None
     if predicts_ratings(model.network):
-        true = np.array([float(name) for name in settings.classes])[outcomes.true]
+        true = _numbers(settings.classes)[outcomes.true]
         ratings = Ratings(true, predict_ratings(model.network, texts).double().numpy())
-    hardest = ratings.hardest(mistakes) if ratings else outcomes.hardest(mistakes)
+    result = _part(examples, outcomes, ratings, seconds, int(texts.lengths.sum()))
+    hardest = _hardest(result, mistakes)
+    explained = explain_texts(model, [examples[place].text for place in hardest])
+    result.mistakes = _mistakes(examples, result, hardest, [told.pieces for told in explained])
+    return result
+
+
+def measure_together(
+    models: Sequence[StoredModel], examples: Sequence[Example], mistakes: int = MISTAKES
+) -> list[PartResult]:
+    """Of each of ``models``, which have the same classes, and of all together: the mean of their probabilities, of
+    rating models that of their numbers. Mistakes are those of all, and nothing explains them."""
+    parts = [measure(model, examples, mistakes=0) for model in models]
+    outcomes, ratings = parts[0].outcomes, parts[0].ratings
+    if ratings is None:
+        shares = np.mean([part.outcomes.probabilities for part in parts], axis=0)
+    else:
+        ratings = Ratings(ratings.true, np.mean([part.ratings.predicted for part in parts], axis=0))
+        shares = _near(ratings.predicted, _numbers(outcomes.classes))
+    seconds, tokens = sum(part.seconds for part in parts), sum(part.tokens for part in parts)
+    together = _part(examples, replace(outcomes, probabilities=shares), ratings, seconds, tokens)
+    hardest = _hardest(together, mistakes)
+    pieces = [[(examples[place].text, 0.0)] for place in hardest]
+    together.mistakes = _mistakes(examples, together, hardest, pieces)
+    return [*parts, together]
+
+
+def _part(
+    examples: Sequence[Example], outcomes: Outcomes, ratings: Ratings | None, seconds: float, tokens: int
+) -> PartResult:
     return PartResult(
         outcomes,
         outcomes.evaluation(),
         outcomes.loss(),
         seconds,
-        int(texts.lengths.sum()),
+        tokens,
         fingerprint(examples),
         _kinds(examples, outcomes.hits.tolist()),
-        _mistakes(model, examples, outcomes, hardest),
-        ratings,
+        ratings=ratings,
     )
+
+
+def _numbers(classes: Sequence[str]) -> np.ndarray:
+    return np.array([float(name) for name in classes])
+
+
+def _near(predicted: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    """What a rating model says of its classes: the softmax of minus the squared distances."""
+    scores = -((predicted[:, None] - numbers) ** 2)
+    powers = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+def _hardest(part: PartResult, count: int) -> list[int]:
+    return part.ratings.hardest(count) if part.ratings else part.outcomes.hardest(count)
 
 
 def calibrated(part: Outcomes, temperature: float) -> dict[str, Any]:
@@ -124,17 +168,18 @@ def _kinds(examples: Sequence[Example], hits: Sequence[bool]) -> dict[str, tuple
 
 
 def _mistakes(
-    model: StoredModel, examples: Sequence[Example], outcomes: Outcomes, places: Sequence[int]
+    examples: Sequence[Example], part: PartResult, places: Sequence[int], pieces: Sequence[Sequence[Piece]]
 ) -> list[dict[str, Any]]:
     """The answers at ``places``, with what each piece of the text adds to them."""
-    explained = explain_texts(model, [examples[place].text for place in places])
+    outcomes, ratings = part.outcomes, part.ratings
     return [
         {
             "text": examples[place].text,
             "true": outcomes.classes[int(outcomes.true[place])],
             "predicted": outcomes.classes[int(outcomes.predicted[place])],
             "probability": float(np.max(outcomes.probabilities[place])),
-            "pieces": [[text, round(weight, 3)] for text, weight in told.pieces],
+            **({"rating": float(ratings.predicted[place])} if ratings else {}),
+            "pieces": [[text, round(weight, 3)] for text, weight in told],
         }
-        for place, told in zip(places, explained)
+        for place, told in zip(places, pieces)
     ]

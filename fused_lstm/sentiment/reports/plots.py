@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from . import words
+
 CURVES, CONFUSION, RELIABILITY = "curves.png", "confusion.png", "calibration.png"
 
 # Class names may be Chinese; the first installed font that knows them is taken.
@@ -23,9 +25,10 @@ def draw_plots(history: list[dict[str, Any]], test: dict[str, Any]) -> dict[str,
     """PNG files by name, from the values of metrics.json. Raises `PlotsUnavailable` without matplotlib."""
     files = {}
     if history:
-        files[CURVES] = draw(lambda figure: _curves(figure, history), (9, 4))
+        files[CURVES] = draw(lambda figure: _curves(figure, history, "ratings" in test), (9, 4))
     files[CONFUSION] = draw(lambda figure: _confusion(figure, test), (5, 4.5))
-    files[RELIABILITY] = draw(lambda figure: _reliability(figure, test), (5, 4.5))
+    if "ratings" not in test:
+        files[RELIABILITY] = draw(lambda figure: _reliability(figure, test), (5, 4.5))
     return files
 
 
@@ -46,7 +49,7 @@ def draw(fill: Callable[[Any], None], size: tuple[float, float]) -> bytes:
         return buffer.getvalue()
 
 
-def _curves(figure: Any, history: list[dict[str, Any]]) -> None:
+def _curves(figure: Any, history: list[dict[str, Any]], rated: bool) -> None:
     epochs = [m["epoch"] for m in history]
     loss, dev = figure.subplots(1, 2)
     for name in history[0]:
@@ -55,8 +58,8 @@ def _curves(figure: Any, history: list[dict[str, Any]]) -> None:
             loss.plot(epochs, values, marker="o", label=name.removesuffix("_loss"))
         elif name.startswith("dev_"):
             dev.plot(epochs, values, marker="o", label=name.removeprefix("dev_").replace("_", " "))
-    loss.set(title="Loss", xlabel="epoch")
-    dev.set(title="Dev", xlabel="epoch")
+    loss.set(title="Loss", xlabel="epoch", ylabel=words.loss_name(rated))
+    dev.set(title="Dev, nearest label" if rated else "Dev", xlabel="epoch")
     for axes in (loss, dev):
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
@@ -72,7 +75,8 @@ def _confusion(figure: Any, test: dict[str, Any]) -> None:
     places = range(len(names))
     axes.set_xticks(places, names, rotation=30, ha="right")
     axes.set_yticks(places, names)
-    axes.set(title=f"Test accuracy {test['accuracy']:.2%}", xlabel="predicted", ylabel="true")
+    what = "Nearest label right:" if "ratings" in test else "Test accuracy"
+    axes.set(title=f"{what} {test['accuracy']:.2%}", xlabel="predicted", ylabel="true")
     if len(names) <= 12:
         for t in places:
             for p in places:

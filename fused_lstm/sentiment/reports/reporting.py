@@ -17,6 +17,7 @@ from ..training import TrainResult
 from .measure import PartResult, measure
 from .plots import PlotsUnavailable, draw_plots
 from .run_report import COMPOSE, DataFacts, RunReport, environment
+from .words import MOST_CLASSES
 
 
 def report_run(
@@ -33,7 +34,7 @@ def report_run(
         environment(parameters, len(model.vocabulary)),
         training,
         {name: _measured(model, name, examples) for name, examples in parts.items() if examples},
-        _baselines(dataset, options, facts.notes),
+        _baselines(dataset, options, facts.notes, predicts_ratings(model.network)),
         list(zip(predict_texts(model, texts), truths)),
     )
     if predicts_ratings(model.network):
@@ -47,10 +48,12 @@ def _measured(model: StoredModel, part: str, examples: Sequence[Example]) -> Par
     return measure(model, examples) if part == TEST else measure(model, examples, mistakes=0)
 
 
-def _baselines(dataset: Dataset, options: RunOptions, notes: list[str]) -> list[Baseline]:
+def _baselines(dataset: Dataset, options: RunOptions, notes: list[str], rated: bool) -> list[Baseline]:
     if not options.report.baseline:
         notes.append("The linear baseline was not asked for.")
         return []
+    if rated and len(dataset.classes) > MOST_CLASSES:
+        return []  # one linear model for each rating; the ridge regression is what to compare with
     others = {TEST: dataset.test, COMPOSE: dataset.composed}
     try:
         return run_baselines(dataset.train, dataset.dev, others, dataset.classes, options.report.baseline_order)

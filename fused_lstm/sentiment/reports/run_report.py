@@ -16,7 +16,6 @@ from ..datasets import Dataset
 from ..examples import Example
 from ..predictor import Prediction
 from ..splits import DEV, TEST, TRAIN
-from ..store import StoredModel
 from ..training import TrainResult
 from .card import CARD, model_card
 from .files import write_files
@@ -156,26 +155,6 @@ class RunReport:
 
 def _hits(baseline: Baseline, part: str, true: Sequence[int]) -> list[bool]:
     return (baseline.outputs[part].argmax(axis=1) == true).tolist()
-
-
-def evaluation_metrics(title: str, data: DataFacts, model: StoredModel, part: PartResult) -> dict[str, Any]:
-    """A stored model on other texts, as the same JSON values: those of a run without training and baselines."""
-    parameters = sum(p.numel() for p in model.network.parameters())
-    return {
-        "format": FORMAT,
-        "version": VERSION,
-        "title": title,
-        "data": asdict(data),
-        "settings": {"trained on": model.settings.trained_on, **model.settings.training},
-        "environment": environment(parameters, len(model.vocabulary)),
-        "best_epoch": None,
-        "interrupted": False,
-        "history": [],
-        "parts": {TEST: part.as_dict()},
-        "baselines": [],
-        "samples": [],
-        "plots": [],
-    }
 
 
 def environment(parameters: int, vocabulary: int) -> dict[str, Any]:

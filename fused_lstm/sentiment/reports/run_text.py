@@ -12,14 +12,14 @@ REPORT = "report.md"
 
 def run_text(metrics: dict[str, Any]) -> str:
     """The report as one text."""
-    data, test = metrics["data"], metrics["parts"]["test"]
+    data, test, rated = metrics["data"], metrics["parts"]["test"], words.is_rated(metrics)
     sections = [
         f"# {metrics['title']}",
         f"Texts: {words.counts_words(metrics)}.",
         *(f"- {note}" for note in data["notes"]),
         "",
         *_ratings(metrics),
-        "## Accuracy",
+        *(["## Nearest label", "", words.NEAREST] if rated else ["## Accuracy"]),
         "",
         table(words.ACCURACY_HEADER, words.accuracy_rows(metrics)),
         "",
@@ -32,10 +32,7 @@ def run_text(metrics: dict[str, Any]) -> str:
         "",
         confusion_table(test),
         "",
-        "## Test, calibration",
-        "",
-        words.calibration_words(test),
-        "",
+        *([] if rated else ["## Test, calibration", "", words.calibration_words(test), ""]),
         "## Test, by length",
         "",
         table(words.LENGTH_HEADER, words.length_rows(test)),
@@ -45,7 +42,7 @@ def run_text(metrics: dict[str, Any]) -> str:
         sections += ["## Accuracy by construction", "", table(("part", "construction", "correct"), rows), ""]
     sections += ["## Training" if metrics["history"] else "## Record", "", _record(metrics), ""]
     if test["mistakes"]:
-        sections += ["## Surest mistakes", "", *(_mistake(mistake) for mistake in test["mistakes"]), ""]
+        sections += [f"## {words.mistakes_title(rated)}", "", *(_mistake(mistake) for mistake in test["mistakes"]), ""]
     if metrics["samples"]:
         sections += ["## Some predictions", "", *(_sample(sample) for sample in metrics["samples"]), ""]
     return "\n".join(sections)
@@ -80,14 +77,13 @@ def _record(metrics: dict[str, Any]) -> str:
 
 
 def _sample(sample: dict[str, Any]) -> str:
-    truth = f", in truth {sample['true']}" if sample["true"] else ""
-    return f"- {sample['label']} ({sample['probability']:.3f}{truth}): {_on_one_line(sample['text'])}"
+    return f"- {words.answer(sample, sample['true'])}: {_on_one_line(sample['text'])}"
 
 
 def _mistake(mistake: dict[str, Any]) -> str:
     text = _on_one_line(mistake["text"])
     shown = text if len(text) <= 300 else f"{text[:200]} … {text[-100:]}"
-    return f"- {mistake['predicted']} ({mistake['probability']:.3f}, in truth {mistake['true']}): {shown}"
+    return f"- {words.answer(mistake, mistake['true'])}: {shown}"
 
 
 def _on_one_line(text: str) -> str:

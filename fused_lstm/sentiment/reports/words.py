@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 Part = dict[str, Any]
@@ -10,6 +11,7 @@ TOO_MANY_CLASSES = f"More than {MOST_CLASSES} classes: the matrix is in metrics.
 ACCURACY_HEADER = ("part", "model", "accuracy %", "95 % interval", "macro F1", "texts")
 CLASS_HEADER = ("class", "precision", "recall", "F1", "texts")
 RATING_HEADER = ("part", "model", "MSE", "95 %", "MAE", "Pearson", "95 % of it", "Spearman")
+NEAREST = "Of ratings, the label nearest to the predicted number counts as the answer."
 LENGTH_HEADER = ("tokens", "accuracy %", "95 % interval", "texts")
 EPOCH_NAMES = {
     "epoch": "epoch",
@@ -44,6 +46,15 @@ def accuracy_rows(metrics: dict[str, Any]) -> list[tuple[str, ...]]:
     return rows
 
 
+def summary(part: Part) -> str:
+    """The figures that matter most on one line."""
+    if told := part.get("ratings"):
+        low, high = told["mse_interval_95"]
+        return f"MSE {told['mse']:.4f}  [{low:.4f}, {high:.4f}]  MAE {told['mae']:.4f}  Pearson {told['pearson']:.4f}"
+    low, high = part["accuracy_interval_95"]
+    return f"{part['accuracy']:8.2%}  [{low:.2%}, {high:.2%}]  macro F1 {part['macro']['f1']:.4f}"
+
+
 def shows_confusion(part: Part) -> bool:
     """Whether a confusion matrix can still be read."""
     return len(part["confusion"]["classes"]) <= MOST_CLASSES
@@ -54,25 +65,38 @@ def rating_rows(metrics: dict[str, Any]) -> list[tuple[str, ...]]:
     told = [(name, "this LSTM", part["ratings"]) for name, part in metrics["parts"].items() if "ratings" in part]
     if baseline := metrics.get("rating_baseline"):
         told.append(("test", baseline["name"], baseline["test"]))
-    return [
-        (
-            part,
-            model,
-            f"{r['mse']:.4f}",
-            "{:.3f} to {:.3f}".format(*r["mse_interval_95"]),
-            f"{r['mae']:.4f}",
-            f"{r['pearson']:.4f}",
-            "{:.3f} to {:.3f}".format(*r["pearson_interval_95"]),
-            f"{r['spearman']:.4f}",
-        )
-        for part, model, r in told
-    ]
+    return [(part, model, *rating_cells(r)) for part, model, r in told]
+
+
+def rating_cells(told: dict[str, Any]) -> tuple[str, ...]:
+    """Errors and correlations as they stand in tables."""
+    return (
+        f"{told['mse']:.4f}",
+        "{:.3f} to {:.3f}".format(*told["mse_interval_95"]),
+        f"{told['mae']:.4f}",
+        f"{told['pearson']:.4f}",
+        "{:.3f} to {:.3f}".format(*told["pearson_interval_95"]),
+        f"{told['spearman']:.4f}",
+    )
+
+
+def is_rated(metrics: dict[str, Any]) -> bool:
+    """Whether the labels are numbers to the model, so that errors matter more than hits."""
+    return "ratings" in metrics["parts"]["test"]
+
+
+def loss_name(rated: bool) -> str:
+    return "squared error" if rated else "cross-entropy (nats)"
+
+
+def mean_words(part: Part) -> str:
+    """What an MSE is to be measured against at least."""
+    return f"Always answering the mean rating of test would have an MSE of {part['ratings']['mse_of_the_mean']:.4f}."
 
 
 def rating_words(metrics: dict[str, Any]) -> str:
     """What errors are to be measured against."""
-    alone = metrics["parts"]["test"]["ratings"]["mse_of_the_mean"]
-    text = f"Always answering the mean rating of test would have an MSE of {alone:.4f}."
+    text = mean_words(metrics["parts"]["test"])
     if baseline := metrics.get("rating_baseline"):
         told = baseline["mse_difference"]
         low, high = told["interval"]
@@ -134,6 +158,20 @@ def _epoch_cell(name: str, value: Any, best: int) -> str:
     return f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
+def answer(told: dict[str, Any], truth: str | None) -> str:
+    """What a model answered, of a mistake or a sample: ``good (0.931, in truth bad)``; of ratings ``4.213 (nearest
+    label 4, in truth 1)``."""
+    label = told["predicted"] if "predicted" in told else told["label"]
+    more = f", in truth {truth}" if truth else ""
+    if told.get("rating") is None:
+        return f"{label} ({told['probability']:.3f}{more})"
+    return f"{told['rating']:.3f} (nearest label {label}{more})"
+
+
+def mistakes_title(rated: bool) -> str:
+    return "Largest errors" if rated else "Surest mistakes"
+
+
 def difference(told: dict[str, Any], first: str, second: str) -> str:
     """A paired difference of accuracies as a sentence."""
     low, high = told["interval"]
@@ -175,6 +213,17 @@ def speed_words(part: Part) -> str:
 
 def counts_words(metrics: dict[str, Any]) -> str:
     return ", ".join(f"{name} {count:,}" for name, count in metrics["data"]["counts"].items())
+
+
+def listed(labels: Sequence[str]) -> str:
+    """All of them, or the first and the last of very many."""
+    return ", ".join(labels if len(labels) <= MOST_CLASSES else [*labels[:3], "...", *labels[-3:]])
+
+
+def label_columns(data: dict[str, Any]) -> list[str]:
+    """The labels that get a column in a table of parts; none if there are too many to be read."""
+    names = sorted({label for labels in data["labels"].values() for label in labels})
+    return names if len(names) <= MOST_CLASSES else []
 
 
 def value_words(value: Any) -> str:
