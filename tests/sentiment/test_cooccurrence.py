@@ -74,7 +74,7 @@ def test_too_few_texts():
 
 def test_the_command_writes_what_train_reads(tmp_path, easy_tsv, capsys):
     more = tmp_path / "more.txt.xz"
-    more.write_bytes(lzma.compress("a murky kitchen\na murky garden\n".encode() * 20))
+    more.write_bytes(lzma.compress(b"a murky kitchen\na murky garden\n" * 20))
     path = tmp_path / "made" / "vectors.txt"
     command = ["vectors", "--data", str(easy_tsv), "--more-texts", str(more), "--output", str(path), "--size", "6"]
     assert main(command) == 0
