@@ -1,17 +1,22 @@
-"""Word vectors from a text file: word2vec's format, with its header line, or GloVe's, without."""
+"""Word vectors from and to text files: word2vec's format, with its header line, or GloVe's, without."""
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from .examples import DataError, RowProblems
 from .readers import NumberedLines
+from .reports.files import write_file
 from .tokens import UNKNOWN_ID, Vocabulary
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,18 @@ def read_vectors(path: Path, vocabulary: Vocabulary, problems: RowProblems) -> V
         raise DataError(f"{path}: has vectors for {found} of {words:,} words of the vocabulary; another language?")
     note = f"Word vectors: {found:,} of {words:,} tokens of the vocabulary ({found / words:.1%}) are in {path}."
     return Vectors(values, known, note)
+
+
+def write_vectors(path: Path, vocabulary: Vocabulary, vectors: np.ndarray) -> int:
+    """Writes the vectors (V, E) of the words of ``vocabulary``, word2vec's format; returns how many. Words without a
+    vector (zeros) and the space of a vocabulary of characters, which the format cannot name, are left out."""
+    lines = [
+        f"{word} {' '.join(f'{value:.5g}' for value in vector.tolist())}"
+        for word, vector in zip(vocabulary.words, vectors[UNKNOWN_ID + 1 :], strict=True)
+        if vector.any() and not word.isspace()
+    ]
+    write_file(path, "\n".join([f"{len(lines)} {vectors.shape[1]}", *lines, ""]))
+    return len(lines)
 
 
 def _is_header(words: list[str]) -> bool:

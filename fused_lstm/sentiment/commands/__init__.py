@@ -10,6 +10,7 @@ from __future__ import annotations
 # In the order of the help.
 NAMES = (
     "prepare",
+    "vectors",
     "pretrain",
     "train",
     "evaluate",
