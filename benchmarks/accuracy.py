@@ -30,9 +30,9 @@ def _summary(name: str, seeds: list[tuple[str, dict]], runs: Path) -> dict[str, 
     first = seeds[0][1]
     parts = [part for part in ("test", "compose") if part in first["parts"]]
     varying = ("seed", "output", "baseline")
-    settings = {k: v for k, v in first["settings"].items() if k not in (*varying, "data") and not k.endswith("_file")}
+    settings = _settings(first, varying)
     for seed, metrics in seeds:
-        other = {k: v for k, v in metrics["settings"].items() if k in settings}
+        other = _settings(metrics, varying)
         if other != settings or metrics["data"]["sha256"] != first["data"]["sha256"]:
             raise SystemExit(f"{name}-{seed}: differs from {name}-{seeds[0][0]} in more than the seed")
     ensemble = runs / f"{name}.json"
@@ -49,6 +49,15 @@ def _summary(name: str, seeds: list[tuple[str, dict]], runs: Path) -> dict[str, 
         },
         "ensemble": _measured(json.loads(ensemble.read_text())["ensemble"]) if ensemble.exists() else None,
     }  # fmt: skip
+
+
+def _settings(metrics: dict, varying: tuple[str, ...]) -> dict[str, Any]:
+    """What was set, but for where things lie."""
+    found = metrics["settings"]
+    kept = {k: v for k, v in found.items() if k not in (*varying, "data") and not k.endswith("_file")}
+    if kept.get("vectors"):
+        kept["vectors"] = Path(kept["vectors"]).name
+    return kept
 
 
 def _seed(metrics: dict, parts: list[str]) -> dict[str, Any]:
