@@ -15,7 +15,7 @@ struct alignas(64) TileShapes {
   uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
 };
 static_assert(sizeof(TileShapes) == 64);
-inline constexpr TileShapes kTileShapes{};
+static constexpr TileShapes kTileShapes{};  // not inline: files of an instruction set share no symbols
 
 // Registers belong to the calling thread from the constructor to the destructor.
 class Tiles {
