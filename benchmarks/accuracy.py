@@ -91,7 +91,7 @@ def table(sets: dict[str, Any]) -> str:
 
 def _row(name: str, part: str, spread: dict, told: dict, together: bool) -> str:
     seeds = sorted((seed[part] for seed in told["seeds"].values()), key=lambda seed: seed["accuracy"])
-    minutes = statistics.mean(seed["training_seconds"] for seed in told["seeds"].values()) / 60
+    minutes = statistics.median(seed["training_seconds"] for seed in told["seeds"].values()) / 60  # one may have waited
     low, high = seeds[len(seeds) // 2]["interval_95"]
     linear = max((row[part]["accuracy"] for row in told["linear"].values()), default=None)
     cells = [
