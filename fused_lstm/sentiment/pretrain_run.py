@@ -31,6 +31,10 @@ from .vocabularies import learn_vocabulary
 
 CHECKPOINTS, METRICS = "checkpoints", "metrics.json"
 DEFAULT_OUTPUT = "runs/language-model"
+MORE_TEXTS_HELP = (
+    "also learn from these, one text on each line of a .txt, or any data as below; labels need not be there, and count "
+    "for nothing"
+)
 Say = Callable[[str], None]
 
 
@@ -39,10 +43,7 @@ class PretrainOptions:
     """Texts and windows."""
 
     output: str = setting(DEFAULT_OUTPUT, "the language model", metavar="FOLDER")
-    more_texts: str | None = setting(
-        None, "also learn from these, one text on each line of a .txt, or any data as below; labels need not be there, "
-        "and count for nothing", metavar="PATH",
-    )  # fmt: skip
+    more_texts: str | None = setting(None, MORE_TEXTS_HELP, metavar="PATH")
     bptt: int = setting(70, "steps that a gradient goes back, about", at_least(2))
 
 

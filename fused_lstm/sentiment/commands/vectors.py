@@ -12,7 +12,7 @@ from ..corpus import CorpusOptions
 from ..data_help import DATA_HELP
 from ..datasets import DataOptions, ReadingOptions, open_dataset
 from ..examples import DataError
-from ..pretrain_run import gather_texts
+from ..pretrain_run import MORE_TEXTS_HELP, gather_texts
 from ..settings import at_least, build, setting
 from ..tokens import TokenOptions
 from ..vectors import write_vectors
@@ -30,10 +30,7 @@ class VectorOptions:
     """Word vectors."""
 
     output: str = setting("runs/vectors.txt", "the vectors, as word2vec writes them", metavar="FILE")
-    more_texts: str | None = setting(
-        None, "also learn from these, one text on each line of a .txt, or any data as below; labels need not be there, "
-        "and count for nothing", metavar="PATH",
-    )  # fmt: skip
+    more_texts: str | None = setting(None, MORE_TEXTS_HELP, metavar="PATH")
     size: int = setting(128, "numbers of a vector: --embedding of train", at_least(2))
     window: int = setting(5, "words at most this far apart are near", at_least(1))
 
